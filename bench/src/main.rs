@@ -1,0 +1,3 @@
+//! The bench suite.
+
+fn main() {}

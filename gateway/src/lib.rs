@@ -1,0 +1,3 @@
+//! A gateway for Web VNC and sandbox traffic.
+
+pub mod route;

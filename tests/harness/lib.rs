@@ -1,0 +1,1 @@
+//! Builders that let a story read as sentences.

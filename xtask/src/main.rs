@@ -1,0 +1,3 @@
+//! The project's own commands: `cargo xtask --help` is the developer's manual.
+
+fn main() {}
