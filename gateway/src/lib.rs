@@ -1,3 +1,4 @@
 //! A gateway for Web VNC and sandbox traffic.
 
+pub mod http;
 pub mod route;
