@@ -1,6 +1,8 @@
 //! A gateway for Web VNC and sandbox traffic.
 
 pub mod config;
+pub mod http;
 pub mod route;
 pub mod sys;
 pub mod tunnel;
+pub mod upstream;

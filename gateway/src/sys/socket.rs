@@ -197,6 +197,12 @@ impl Socket {
         }
     }
 
+    /// Whether the connection is open and nothing waits to be read: what an idle upstream connection must be to be used again.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        recv(self.as_raw_fd(), &mut [0], MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT) == Err(nix::Error::EAGAIN)
+    }
+
     /// Waits until there is room to send, or the connection has failed.
     pub(super) async fn writable(&self) -> io::Result<()> {
         match &self.driver.means {
