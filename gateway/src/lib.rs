@@ -1,5 +1,6 @@
 //! A gateway for Web VNC and sandbox traffic.
 
+pub mod admin;
 pub mod config;
 pub mod http;
 pub mod metrics;
