@@ -33,11 +33,10 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use crate::metrics::Metrics;
+use crate::tunnel::{LiveStreams, Reason};
 use query::StreamsQuery;
-pub use streams::{StreamInfo, StreamsView};
 
 mod query;
-mod streams;
 
 /// What the endpoints show.
 #[derive(Clone)]
@@ -45,7 +44,7 @@ pub struct AdminState {
     /// Behind `/readyz`.
     pub readiness: Arc<dyn Readiness>,
     /// Behind `/streams`.
-    pub streams: Arc<dyn StreamsView>,
+    pub streams: Arc<LiveStreams>,
     /// Behind `/metrics`.
     pub metrics: Arc<Metrics>,
 }
@@ -185,7 +184,7 @@ async fn list_streams(State(state): State<AdminState>, RawQuery(query): RawQuery
 
 async fn close_stream(State(state): State<AdminState>, Path(id): Path<String>) -> StatusCode {
     match id.parse() {
-        Ok(id) if state.streams.close(id) => StatusCode::NO_CONTENT,
+        Ok(id) if state.streams.close(id, Reason::Operator) => StatusCode::NO_CONTENT,
         _ => StatusCode::NOT_FOUND,
     }
 }

@@ -6,70 +6,50 @@ use std::sync::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
+use crate::tunnel::live::{Caps, Direction};
+use crate::tunnel::{Engine, StreamGuard};
 
 /// Long enough for a slow machine; no test waits for it unless it fails.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-struct Fixture {
-    reasons: Mutex<Vec<&'static str>>,
-    streams: Mutex<Vec<StreamInfo>>,
-}
+#[derive(Default)]
+struct Reasons(Mutex<Vec<&'static str>>);
 
-impl Readiness for Fixture {
+impl Readiness for Reasons {
     fn reasons(&self) -> Vec<&'static str> {
-        self.reasons.lock().unwrap().clone()
-    }
-}
-
-impl StreamsView for Fixture {
-    fn snapshot(&self) -> Vec<StreamInfo> {
-        self.streams.lock().unwrap().clone()
-    }
-
-    fn close(&self, id: u64) -> bool {
-        let mut streams = self.streams.lock().unwrap();
-        let before = streams.len();
-        streams.retain(|stream| stream.id != id);
-        streams.len() < before
+        self.0.lock().unwrap().clone()
     }
 }
 
 struct Admin {
     address: SocketAddr,
-    fixture: Arc<Fixture>,
+    reasons: Arc<Reasons>,
+    streams: Arc<LiveStreams>,
 }
 
 async fn admin_within(limits: Limits) -> Admin {
-    let streams = [(1, "37579"), (2, "cl-abc"), (3, "37579")].map(|(id, sandbox)| stream(id, sandbox));
-    let fixture = Arc::new(Fixture { reasons: Mutex::default(), streams: Mutex::new(streams.to_vec()) });
+    let (reasons, streams) = (Arc::new(Reasons::default()), LiveStreams::new(1, Caps::default()));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let state =
-        AdminState { readiness: fixture.clone(), streams: fixture.clone(), metrics: Arc::new(Metrics::default()) };
+        AdminState { readiness: reasons.clone(), streams: Arc::clone(&streams), metrics: Arc::new(Metrics::default()) };
     drop(tokio::spawn(serve_within(limits, listener, state)));
-    Admin { address, fixture }
+    Admin { address, reasons, streams }
 }
 
 async fn admin() -> Admin {
     admin_within(LIMITS).await
 }
 
-fn stream(id: u64, sandbox: &str) -> StreamInfo {
-    let address: SocketAddr = "127.0.0.1:6080".parse().unwrap();
-    StreamInfo {
-        id,
-        sandbox: sandbox.parse().unwrap(),
-        client: address,
-        endpoint: address,
-        engine: "copy",
-        bytes_up: 10,
-        bytes_down: 20,
-        age_seconds: 30,
-        idle_seconds: 4,
-    }
-}
-
 impl Admin {
+    /// A stream that lives until the guard is dropped. Their ids count from 1.
+    fn stream(&self, sandbox: &str) -> StreamGuard {
+        let client: SocketAddr = "192.0.2.7:50000".parse().unwrap();
+        let endpoint = "10.0.0.1:6080".parse().unwrap();
+        let permit = self.streams.admit(client.ip(), &sandbox.parse().unwrap()).unwrap();
+        LiveStreams::open(permit, 0, client, endpoint, Engine::Copy)
+    }
+
     async fn connect(&self) -> TcpStream {
         TcpStream::connect(self.address).await.unwrap()
     }
@@ -112,7 +92,7 @@ async fn a_scrape_gets_the_text_format() {
 async fn health_does_not_depend_on_readiness() {
     let admin = admin().await;
     admin.assert_answer("GET", "/readyz", 200, "ready\n").await;
-    *admin.fixture.reasons.lock().unwrap() = vec!["draining", "directory unavailable"];
+    *admin.reasons.0.lock().unwrap() = vec!["draining", "directory unavailable"];
     admin.assert_answer("GET", "/readyz", 503, "draining\ndirectory unavailable\n").await;
     admin.assert_answer("GET", "/healthz", 200, "ok\n").await;
 }
@@ -120,6 +100,7 @@ async fn health_does_not_depend_on_readiness() {
 #[tokio::test]
 async fn streams_are_listed_filtered_and_limited() {
     let admin = admin().await;
+    let _guards = ["37579", "cl-abc", "37579"].map(|sandbox| admin.stream(sandbox));
     let list = async |target: &str| {
         let answer = admin.ask("GET", target).await;
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
@@ -136,18 +117,38 @@ async fn streams_are_listed_filtered_and_limited() {
 
 #[tokio::test]
 async fn one_stream_carries_everything_that_is_known_of_it() {
-    let body = r#"[{"id":2,"sandbox":"cl-abc","client":"127.0.0.1:6080","endpoint":"127.0.0.1:6080","engine":"copy","bytes_up":10,"bytes_down":20,"age_seconds":30,"idle_seconds":4}]"#;
-    admin().await.assert_answer("GET", "/streams?sandbox=cl-abc", 200, body).await;
+    let admin = admin().await;
+    let guard = admin.stream("cl-abc");
+    guard.moved(Direction::Up, 10);
+    guard.moved(Direction::Down, 2_000);
+    let answer = admin.ask("GET", "/streams").await;
+    assert!(answer.contains("content-type: application/json\r\n"), "{answer}");
+    let body = answer.split_once("\r\n\r\n").unwrap().1;
+    let mut streams: Vec<serde_json::Map<_, _>> = serde_json::from_str(body).unwrap();
+    let mut stream = streams.pop().unwrap();
+    for seconds in ["age_seconds", "idle_seconds"] {
+        assert!(stream.remove(seconds).unwrap().is_number(), "{body}");
+    }
+    let expected = serde_json::json!({
+        "id": 1, "sandbox": "cl-abc", "client": "192.0.2.7:50000", "endpoint": "10.0.0.1:6080", "engine": "copy",
+        "bytes_up": 10, "bytes_down": 2_000,
+    });
+    assert_eq!(serde_json::Value::Object(stream), expected);
 }
 
 #[tokio::test]
-async fn a_stream_is_closed_once() {
+async fn a_stream_is_told_to_close() {
     let admin = admin().await;
+    let kept = admin.stream("37579");
+    let closed = admin.stream("37579");
     admin.assert_answer("DELETE", "/streams/2", 204, "").await;
+    assert_eq!(timeout(PATIENCE, closed.closing()).await.expect("it was not told"), Reason::Operator);
+    drop(closed);
     for missing in ["/streams/2", "/streams/99999999999999999999999", "/streams/-1", "/streams/x"] {
         admin.assert_answer("DELETE", missing, 404, "").await;
     }
-    assert_eq!(admin.fixture.snapshot().len(), 2);
+    let untouched = timeout(Duration::ZERO, kept.closing()).await;
+    assert!(untouched.is_err(), "the other stream was told to close: {untouched:?}");
 }
 
 #[tokio::test]
@@ -184,8 +185,8 @@ async fn a_reader_that_stalls_ends_with_its_answer_timeout() {
     let admin =
         admin_within(Limits { connections_max: 1, connection_lifetime: times, answer_timeout: times, ..limits() })
             .await;
-    let many = (0..100_000).map(|id| stream(id, "37579")).collect();
-    *admin.fixture.streams.lock().unwrap() = many;
+    // 16 MB of answer: more than the socket buffers of both sides can take.
+    let _guards: Vec<_> = (0..100_000).map(|_| admin.stream("37579")).collect();
     let mut stalled = admin.connect().await;
     stalled.write_all(b"GET /streams?limit=100000 HTTP/1.1\r\nHost: admin\r\n\r\n").await.unwrap();
     stalled.readable().await.unwrap();

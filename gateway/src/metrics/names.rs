@@ -76,15 +76,15 @@ const LOOKUP_OUTCOME: LabelSpec = LabelSpec { name: "outcome", values: &["hit", 
 const INVALIDATION_CAUSE: LabelSpec =
     LabelSpec { name: "cause", values: &["push", "dial_failure", "ttl", "reconnect", "capacity", OTHER] };
 const DIAL_OUTCOME: LabelSpec =
-    LabelSpec { name: "outcome", values: &["connected", "refused", "timeout", "unreachable", "error", OTHER] };
+    LabelSpec { name: "outcome", values: &["connected", "refused", "timeout", "unreachable", "error"] };
 pub(super) const ENGINE: LabelSpec =
     LabelSpec { name: "engine", values: &["packet", "sockmap", "splice", "copy", "broker"] };
 const SIDE: LabelSpec = LabelSpec { name: "side", values: &["client", "upstream", "gateway"] };
 const CLOSE_REASON: LabelSpec = LabelSpec {
     name: "reason",
-    values: &["fin", "rst", "idle", "lifetime", "vanished", "removed", "drain", "admin", "error", OTHER],
+    values: &["fin", "rst", "vanished", "error", "idle", "lifetime", "sandbox_gone", "drain", "operator"],
 };
-const DIRECTION: LabelSpec = LabelSpec { name: "direction", values: &["up", "down"] };
+pub(super) const DIRECTION: LabelSpec = LabelSpec { name: "direction", values: &["up", "down"] };
 const COLLECTOR: LabelSpec = LabelSpec { name: "collector", values: &["process", "streams"] };
 
 /// Every metric there is.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::tunnel;
 
 fn value(text: &str, series: &str) -> Option<f64> {
     text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
@@ -145,6 +146,22 @@ fn every_registered_code_keeps_its_number() {
 #[should_panic(expected = "engine=\"warp\" is not listed")]
 fn a_label_value_that_our_own_code_invents_fails_a_test_build() {
     Metrics::new().stream_opened("warp");
+}
+
+#[test]
+fn every_label_that_the_tunnel_uses_is_listed() {
+    let metrics = Metrics::new();
+    for engine in tunnel::Engine::ALL {
+        metrics.stream_opened(engine.label());
+        for reason in tunnel::Reason::ALL {
+            for side in [tunnel::Side::Client, tunnel::Side::Upstream, tunnel::Side::Gateway] {
+                metrics.stream_closed(engine.label(), side.label(), reason.label(), Duration::ZERO);
+            }
+        }
+    }
+    for direction in tunnel::live::Direction::ALL {
+        assert!(names::DIRECTION.values.contains(&direction.label()));
+    }
 }
 
 #[test]
