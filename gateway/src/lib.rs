@@ -1,4 +1,6 @@
 //! A gateway for Web VNC and sandbox traffic.
 
+pub mod cli;
 pub mod config;
+pub mod logging;
 pub mod route;
