@@ -3,4 +3,8 @@
 pub mod cli;
 pub mod config;
 pub mod logging;
+pub mod http;
 pub mod route;
+pub mod sys;
+pub mod tunnel;
+pub mod upstream;
