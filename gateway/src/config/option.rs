@@ -34,8 +34,8 @@ pub struct Assignment {
     pub complete: bool,
 }
 
-/// One value as it was written.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// One value as it was written. Its text may be a secret: `Debug` leaves it out.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Written {
     /// The text, not looked at yet.
     pub text: String,
@@ -109,6 +109,12 @@ impl Setting {
 impl fmt::Debug for Setting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name)
+    }
+}
+
+impl fmt::Debug for Written {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Written").field("origin", &self.origin).finish_non_exhaustive()
     }
 }
 

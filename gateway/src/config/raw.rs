@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -60,7 +61,7 @@ pub struct Raw {
 }
 
 /// Where to read from.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Layers {
     /// What the command line says.
     pub flags: Vec<Assignment>,
@@ -100,6 +101,14 @@ pub fn read(layers: Layers) -> Result<Draft, Problems> {
     }
     check::check(&draft, &mut problems);
     Problems::found(problems).map(|()| draft)
+}
+
+/// Leaves out the environment, which is full of other programs' secrets.
+impl fmt::Debug for Layers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { flags, environment: _, file } = self;
+        f.debug_struct("Layers").field("flags", flags).field("file", file).finish_non_exhaustive()
+    }
 }
 
 impl Default for Raw {
@@ -202,3 +211,6 @@ impl Origins {
         self.0.insert(name, origins);
     }
 }
+
+#[cfg(test)]
+mod tests;
