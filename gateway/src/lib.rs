@@ -1,4 +1,5 @@
 //! A gateway for Web VNC and sandbox traffic.
 
 pub mod config;
+pub mod http;
 pub mod route;
