@@ -3,3 +3,6 @@
 pub mod config;
 pub mod http;
 pub mod route;
+pub mod sys;
+pub mod tunnel;
+pub mod upstream;
