@@ -42,8 +42,8 @@ pub struct Forwarding<'a> {
 pub struct ResponseRewrite<'a> {
     /// The request that is answered: its host and, from a trusted proxy, its X-Forwarded fields are the public origin.
     pub request: &'a RequestHead,
-    /// The value of a Set-Cookie field of the gateway's own.
-    pub set_cookie: Option<&'a str>,
+    /// The values of Set-Cookie fields of the gateway's own, one field each.
+    pub set_cookies: &'a [String],
     /// The client's connection ends after this response.
     pub close: bool,
     /// The response is the 101 that opens a stream.
@@ -132,8 +132,8 @@ pub fn response(head: &ResponseHead, f: &Forwarding<'_>, r: &ResponseRewrite<'_>
             _ => append_unless_named(&field, &head.fields, head.connection, out),
         }
     }
-    if let Some(value) = r.set_cookie.filter(|_| !head.is_interim()) {
-        append_line(b"Set-Cookie", value.as_bytes(), out);
+    if !head.is_interim() {
+        r.set_cookies.iter().for_each(|value| append_line(b"Set-Cookie", value.as_bytes(), out));
     }
     append_connection(head, r, outgoing.close, out);
     out.extend_from_slice(b"\r\n");
