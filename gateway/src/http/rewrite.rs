@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::str;
 
 use super::field::{self, Known};
+use super::framing::is_authority;
 use super::head::{ConnectionOptions, Field, Fields};
 use super::{BodyLength, BodyReader, RequestHead, ResponseHead, Version, cookie, location, set_cookie};
 use crate::config::HostHeader;
@@ -186,11 +187,13 @@ fn append_forwarded(head: &RequestHead, f: &Forwarding<'_>, out: &mut Vec<u8>) {
 
 fn public_scheme<'a>(head: &'a RequestHead, f: &Forwarding<'_>) -> &'a [u8] {
     let own = if f.tls { &b"https"[..] } else { b"http" };
-    trusted(head, f, Known::ForwardedProto).unwrap_or(own)
+    let claimed = trusted(head, f, Known::ForwardedProto);
+    claimed.filter(|scheme| scheme.iter().all(u8::is_ascii_alphabetic)).unwrap_or(own)
 }
 
 fn public_host<'a>(head: &'a RequestHead, f: &Forwarding<'_>) -> &'a [u8] {
-    trusted(head, f, Known::ForwardedHost).unwrap_or_else(|| head.host())
+    // A proxy that is trusted may still pass on what a stranger wrote.
+    trusted(head, f, Known::ForwardedHost).filter(|host| is_authority(host)).unwrap_or_else(|| head.host())
 }
 
 /// The first value of a field that only a trusted proxy may set. A list has the oldest, the browser's, in front.
