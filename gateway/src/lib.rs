@@ -2,8 +2,8 @@
 
 pub mod cli;
 pub mod config;
-pub mod logging;
 pub mod http;
+pub mod logging;
 pub mod route;
 pub mod sys;
 pub mod tunnel;
