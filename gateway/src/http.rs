@@ -6,15 +6,24 @@
 //! side. Whatever two parsers on the way could read differently is refused rather than repaired: a gateway that
 //! repairs a request lets the pod see another request than the one it routed (RFC 9112 section 11.2).
 
+pub mod answer;
+pub mod body;
+mod cookie;
 pub mod field;
 mod framing;
 pub mod head;
 pub mod head_error;
+mod location;
 pub mod parse;
+pub mod rewrite;
 mod scan;
+mod set_cookie;
+pub mod upgrade;
 
+pub use body::{BodyError, BodyReader};
 pub use head::{RequestHead, ResponseHead};
 pub use head_error::HeadError;
+pub use upgrade::{Upgrade, UpgradeError};
 
 /// What a head may cost before it is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

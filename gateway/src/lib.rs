@@ -1,9 +1,11 @@
 //! A gateway for Web VNC and sandbox traffic.
 
+pub mod admin;
 pub mod cli;
 pub mod config;
 pub mod http;
 pub mod logging;
+pub mod metrics;
 pub mod route;
 pub mod sys;
 pub mod tunnel;

@@ -31,6 +31,9 @@ pub enum Known {
     TransferEncoding,
     /// `Upgrade`.
     Upgrade,
+    /// A claim about the client that only a trusted proxy may make, and that the gateway does not make itself:
+    /// `Forwarded`, `X-Real-IP`, `X-Forwarded-Port` and the like.
+    Claim,
     /// `X-Forwarded-For`.
     ForwardedFor,
     /// `X-Forwarded-Host`.
@@ -55,17 +58,34 @@ impl Known {
             7 if is("upgrade") => Self::Upgrade,
             7 if is("trailer") => Self::Hop,
             8 if is("location") => Self::Location,
+            9 if is("forwarded") => Self::Claim,
             10 if is("connection") => Self::Connection,
             10 if is("set-cookie") => Self::SetCookie,
             10 if is("keep-alive") => Self::Hop,
-            12 if is("x-request-id") => Self::RequestId,
             14 if is("content-length") => Self::ContentLength,
             14 if is("sec-fetch-mode") => Self::SecFetchMode,
-            15 if is("x-forwarded-for") => Self::ForwardedFor,
-            16 if is("x-forwarded-host") => Self::ForwardedHost,
-            17 if is("x-forwarded-proto") => Self::ForwardedProto,
             17 if is("transfer-encoding") => Self::TransferEncoding,
             7.. if name[..6].eq_ignore_ascii_case(b"proxy-") => Self::Hop,
+            9.. if matches!(name, [b'x' | b'X', b'-' | b'_', ..]) => Self::of_extension(name),
+            _ => Self::Other,
+        }
+    }
+
+    /// What the field `name` is, which begins with `X-`. An underscore counts as a hyphen: CGI and WSGI cannot tell
+    /// `X_Forwarded_For` from `X-Forwarded-For`, so a client must not be able to send either.
+    fn of_extension(name: &[u8]) -> Self {
+        let is = |other: &str| {
+            let same = |(&got, want): (&u8, u8)| got.eq_ignore_ascii_case(&want) || (got == b'_' && want == b'-');
+            name.len() == other.len() && name.iter().zip(other.bytes()).all(same)
+        };
+        match name.len() {
+            9 if is("x-real-ip") => Self::Claim,
+            12 if is("x-request-id") => Self::RequestId,
+            15 if is("x-forwarded-for") => Self::ForwardedFor,
+            16 if is("x-forwarded-host") => Self::ForwardedHost,
+            16 if is("x-forwarded-port") => Self::Claim,
+            17 if is("x-forwarded-proto") => Self::ForwardedProto,
+            18 if is("x-forwarded-server") || is("x-forwarded-prefix") => Self::Claim,
             _ => Self::Other,
         }
     }

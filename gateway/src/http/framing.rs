@@ -21,11 +21,7 @@ impl Framing {
         for span in &fields.spans {
             let value = fields.slice(span.value);
             match span.known {
-                Known::Host => {
-                    if framing.host.replace(span.value).is_some() {
-                        return Err(HeadError::HostRepeated);
-                    }
-                }
+                Known::Host => framing.add_host(span.value)?,
                 Known::ContentLength => framing.add_length(value)?,
                 Known::TransferEncoding => framing.add_encoding(value)?,
                 Known::Connection => framing.add_options(value),
@@ -36,6 +32,13 @@ impl Framing {
             (true, Some(_)) => Err(HeadError::LengthAndEncoding),
             (true, None) if version == Version::Http10 => Err(HeadError::TransferEncodingIn10),
             _ => Ok(framing),
+        }
+    }
+
+    fn add_host(&mut self, value: Span) -> Result<(), HeadError> {
+        match self.host.replace(value) {
+            None => Ok(()),
+            Some(_) => Err(HeadError::HostRepeated),
         }
     }
 

@@ -215,7 +215,8 @@ impl ResponseHead {
         self.body
     }
 
-    /// Whether another response follows this one: 1xx, but not the 101 that ends HTTP on the connection.
+    /// Whether another response follows this one: 1xx, but not the 101 that ends HTTP on the connection. A client that
+    /// speaks HTTP/1.0 must not be sent one (RFC 9110 section 15.2).
     #[must_use]
     pub fn is_interim(&self) -> bool {
         self.status < 200 && self.status != 101
