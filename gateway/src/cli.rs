@@ -16,6 +16,7 @@ use crate::config::problem::Problems;
 use crate::config::raw::{self, Layers};
 use crate::config::resolve::system_lookup;
 use crate::config::{Config, DirectoryConfig, RedisConfig, table};
+use crate::metrics;
 use crate::route::SandboxId;
 
 pub use flags::{DirectoryFlags, EveryFlag};
@@ -107,6 +108,8 @@ pub enum RoutesCommand {
 pub enum DocsTable {
     /// Every option
     ConfigTable,
+    /// Every metric
+    MetricsTable,
 }
 
 /// Why a command did not do what was asked.
@@ -146,6 +149,7 @@ pub fn run(command: Command) -> Result<(), CliError> {
             print(&String::from_utf8_lossy(&script))
         }
         Command::Docs { table: DocsTable::ConfigTable } => print(&table::markdown_table()),
+        Command::Docs { table: DocsTable::MetricsTable } => print(&metrics::markdown_table()),
     }
 }
 
