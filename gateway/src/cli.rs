@@ -16,6 +16,7 @@ use crate::config::problem::Problems;
 use crate::config::raw::{self, Layers};
 use crate::config::resolve::system_lookup;
 use crate::config::{Config, DirectoryConfig, RedisConfig, table};
+use crate::metrics;
 use crate::routes_command::{self, RoutesAction};
 use crate::serve;
 
@@ -84,6 +85,8 @@ pub struct Routes {
 pub enum DocsTable {
     /// Every option
     ConfigTable,
+    /// Every metric
+    MetricsTable,
 }
 
 /// Why a command did not do what was asked.
@@ -123,6 +126,7 @@ pub fn run(command: Command) -> Result<(), CliError> {
             print(&String::from_utf8_lossy(&script))
         }
         Command::Docs { table: DocsTable::ConfigTable } => print(&table::markdown_table()),
+        Command::Docs { table: DocsTable::MetricsTable } => print(&metrics::markdown_table()),
     }
 }
 
