@@ -1,3 +1,5 @@
 //! A gateway for Web VNC and sandbox traffic.
 
+pub mod config;
 pub mod route;
+pub mod sys;

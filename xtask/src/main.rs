@@ -1,3 +1,20 @@
 //! The project's own commands: `cargo xtask --help` is the developer's manual.
 
-fn main() {}
+mod apt;
+mod build_ebpf;
+
+use clap::Parser;
+
+/// What a developer or CI does with this repository beside `cargo build` and `cargo test`.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+enum Task {
+    /// Build the kernel side and write the object that the gateway embeds.
+    BuildEbpf(build_ebpf::Options),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Task::parse() {
+        Task::BuildEbpf(options) => build_ebpf::run(&options),
+    }
+}

@@ -1,0 +1,370 @@
+//! What the program runs with: resolved, complete and checked.
+//!
+//! Every default stands here, in a `Default` impl, and nowhere else; the option table reads them back for `--help` and the
+//! README. What the operator wrote, and where, is `raw`'s business: nothing behind this file knows flags or files.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::route::SandboxId;
+
+const KIBIBYTE: usize = 1024;
+
+/// The whole configuration of one gateway process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Where clients connect: one SO_REUSEPORT listener per address and worker. Never empty. Port 0 lets the kernel choose.
+    pub listen: Vec<SocketAddr>,
+    /// Where metrics, health and the list of streams are served. Loopback by default, since it has no authentication.
+    pub admin: SocketAddr,
+    /// Worker threads: one per core the process may use, because a worker shares nothing with its neighbours.
+    pub workers: NonZeroUsize,
+    /// What moves the bytes of an established stream.
+    pub engine: EngineChoice,
+    /// How a request names its sandbox.
+    pub routing: RoutingConfig,
+    /// Who knows where a sandbox listens.
+    pub directory: DirectoryConfig,
+    /// Limits and deadlines of the client side.
+    pub http: HttpConfig,
+    /// Dialling sandboxes, and keeping their connections.
+    pub upstream: UpstreamConfig,
+    /// Limits of established streams.
+    pub stream: StreamConfig,
+    /// How long live streams may go on after SIGTERM. 30 s fits under Kubernetes' default grace period of the same length.
+    pub drain_timeout: Duration,
+    /// How long connections are still accepted after SIGTERM, with readiness already red: the time that load balancers need
+    /// to notice. 0 by default, since only a deployment behind one needs it.
+    pub drain_delay: Duration,
+    /// What log lines look like.
+    pub log: LogFormat,
+    /// Which log lines are written: a `tracing` filter such as `info` or `info,gateway::directory=debug`.
+    pub log_level: String,
+    /// From which addresses inbound `X-Forwarded-*` fields are believed. Empty by default: anybody can write them.
+    pub trusted_proxies: Vec<IpNet>,
+}
+
+/// What moves the bytes of an established stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EngineChoice {
+    /// The cheapest one that this machine can run.
+    Auto,
+    /// recv and send in user space.
+    Copy,
+    /// splice(2) through pipes.
+    Splice,
+    /// A sk_skb verdict program that redirects between sockets.
+    Sockmap,
+    /// A tc program that joins the two TCP connections.
+    Packet,
+}
+
+/// How a request names its sandbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoutingConfig {
+    /// Which ways in exist. What is off does not exist for a client.
+    pub sources: Sources,
+    /// Below which path the path and cookie sources work. Begins and ends with a slash.
+    pub path_prefix: String,
+    /// Whether prefix and id are cut from the path that the sandbox sees. On by default: a pod serves noVNC at its root.
+    pub strip: bool,
+    /// The cookie that remembers the sandbox of a tab whose assets and WebSocket carry no id in their path.
+    pub cookie_name: String,
+    /// How noVNC is told to open its WebSocket under its own sandbox's path.
+    pub websocket_hint: WebsocketHint,
+}
+
+/// Which ways in exist, in order of precedence: header, host, path, cookie. `prefix` and `broker` stand beside them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sources {
+    /// `/vnc/37579/...`
+    pub path: bool,
+    /// The `vnc_session_id` cookie.
+    pub cookie: bool,
+    /// `49999-cl-abc.example.com`
+    pub host: bool,
+    /// `X-Sandbox-ID` and its companions.
+    pub header: bool,
+    /// A service prefix in front of the path.
+    pub prefix: bool,
+    /// WebSockets whose client side outlives its upstream.
+    pub broker: bool,
+}
+
+/// How two tabs on two sandboxes in one browser each keep their own WebSocket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WebsocketHint {
+    /// The first page is redirected once to a URL whose `path` parameter names the sandbox's own WebSocket path.
+    Redirect,
+    /// The cookie alone decides: the tab that was opened last wins for clients that ask for `/websockify`.
+    Cookie,
+    /// Nothing is added to what the sandbox answers.
+    Off,
+}
+
+/// Who knows where a sandbox listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DirectoryConfig {
+    /// A fixed table, no server needed.
+    Embedded(BTreeMap<SandboxId, SocketAddr>),
+    /// A Redis hash that other programs write.
+    Redis(RedisConfig),
+}
+
+/// The Redis directory.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RedisConfig {
+    /// `redis://`, `rediss://` or `unix:` URL, with its password if it has one: never printed.
+    pub url: String,
+    /// The hash that maps sandboxes to endpoints. The default is the contract with its writers.
+    pub hash: String,
+    /// What stands before a sandbox's id in the hash's field names. The default is the contract with its writers.
+    pub field_prefix: String,
+    /// How long one answer may take. A request for an unknown sandbox waits this long at most before it gets its 503.
+    pub response_timeout: Duration,
+    /// How long connecting, including TLS and authentication, may take.
+    pub connect_timeout: Duration,
+    /// How many sandboxes the cache remembers, known and unknown ones together: about 200 bytes each.
+    pub cache_entries_max: usize,
+    /// How long "not in the directory" is believed, so that a flood of requests for nothing does not reach Redis.
+    pub negative_ttl: Duration,
+    /// A file whose first line is the password; it takes the place of the one in `url`. Read again at each reconnect, since
+    /// mounted secrets rotate.
+    pub password_file: Option<PathBuf>,
+}
+
+/// Limits and deadlines of the client side.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpConfig {
+    /// The longest request line, in bytes. More is answered with 414.
+    pub request_line_bytes_max: usize,
+    /// The longest head, in bytes, request line included. More is answered with 431.
+    pub head_bytes_max: usize,
+    /// How many header fields a head may have. More is answered with 431.
+    pub fields_max: usize,
+    /// From a request's first byte to the end of its head. Absolute, so that a slow sender cannot renew it byte by byte.
+    pub head_timeout: Duration,
+    /// How long a connection without a request stays open. 75 s outlives the 60 s of most load balancers' idle timeouts.
+    pub keepalive_timeout: Duration,
+    /// How long a body may make no progress, in either direction.
+    pub body_timeout: Duration,
+    /// From the end of a request to the end of the sandbox's response head. Long, since sandboxes run their users' work.
+    pub response_timeout: Duration,
+    /// What the sandbox sees as Host.
+    pub host_header: HostHeader,
+    /// How many client connections the process keeps open; 0 derives the limit from RLIMIT_NOFILE.
+    pub connections_max: usize,
+}
+
+/// What the sandbox sees as Host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HostHeader {
+    /// The endpoint's `ip:port`.
+    Endpoint,
+    /// What the client sent.
+    Pass,
+    /// Always this text.
+    Mask(String),
+}
+
+/// Dialling sandboxes, and keeping their connections.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpstreamConfig {
+    /// How long one TCP connect may take. Pods are a network hop away; 1 s is one lost SYN.
+    pub dial_timeout: Duration,
+    /// How often a dial is tried in all.
+    pub dial_attempts: u32,
+    /// The wait after the n-th failed attempt is n times this.
+    pub dial_backoff: Duration,
+    /// How many idle connections are kept per sandbox and worker.
+    pub pool_idle_max: usize,
+    /// How long an idle connection is kept. Shorter than the servers' own timeouts, so that they rarely close under a request.
+    pub pool_idle_timeout: Duration,
+    /// Where endpoints may lie. Empty: anywhere.
+    pub allow: Vec<IpNet>,
+}
+
+/// Limits of established streams.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamConfig {
+    /// How long a stream may carry nothing in both directions; 0 is for ever.
+    pub idle_timeout: Duration,
+    /// How long a stream may live at all; 0 is for ever.
+    pub lifetime_max: Duration,
+    /// How many streams one client address may have in the process; 0 is without limit, since a NAT is one address.
+    pub per_client_max: u32,
+    /// How many streams one sandbox may have in the process; 0 is without limit.
+    pub per_sandbox_max: u32,
+    /// TCP keep-alive on both sockets: what finds a peer that vanished while the stream was idle.
+    pub keepalive: TcpKeepalive,
+    /// TCP_USER_TIMEOUT on both sockets: what finds a peer that vanished while bytes were on their way to it.
+    pub user_timeout: Duration,
+}
+
+/// The TCP keep-alive of one socket, as in tcp(7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TcpKeepalive {
+    /// Silence before the first probe (TCP_KEEPIDLE). Whole seconds, 1 at least.
+    pub idle: Duration,
+    /// Time between two probes (TCP_KEEPINTVL). Whole seconds, 1 at least.
+    pub interval: Duration,
+    /// How many unanswered probes end the connection (TCP_KEEPCNT).
+    pub probes: u32,
+}
+
+/// What log lines look like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people if stderr is a terminal, JSON lines otherwise.
+    Auto,
+    /// For people.
+    Human,
+    /// One JSON object per line.
+    Json,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: vec![SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8080)],
+            admin: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9090),
+            workers: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+            engine: EngineChoice::Auto,
+            routing: RoutingConfig::default(),
+            directory: DirectoryConfig::Embedded(BTreeMap::new()),
+            http: HttpConfig::default(),
+            upstream: UpstreamConfig::default(),
+            stream: StreamConfig::default(),
+            drain_timeout: Duration::from_secs(30),
+            drain_delay: Duration::ZERO,
+            log: LogFormat::Auto,
+            log_level: "info".to_owned(),
+            trusted_proxies: Vec::new(),
+        }
+    }
+}
+
+impl Default for RoutingConfig {
+    fn default() -> Self {
+        Self {
+            sources: Sources { path: true, cookie: true, ..Sources::NONE },
+            path_prefix: "/vnc/".to_owned(),
+            strip: true,
+            cookie_name: "vnc_session_id".to_owned(),
+            websocket_hint: WebsocketHint::Redirect,
+        }
+    }
+}
+
+impl Sources {
+    /// No way in at all.
+    pub const NONE: Self =
+        Self { path: false, cookie: false, host: false, header: false, prefix: false, broker: false };
+}
+
+impl RedisConfig {
+    /// The defaults around one server.
+    #[must_use]
+    pub fn at(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            hash: "vnc_sandboxes".to_owned(),
+            field_prefix: "Sandbox_ID_".to_owned(),
+            response_timeout: Duration::from_millis(500),
+            connect_timeout: Duration::from_secs(1),
+            cache_entries_max: 100_000,
+            negative_ttl: Duration::from_secs(1),
+            password_file: None,
+        }
+    }
+
+    /// The URL without its credentials and its query (a `unix:` URL has its password there): what may be printed.
+    #[must_use]
+    pub fn redacted_url(&self) -> String {
+        let scheme_end = self.url.find("://").map_or(0, |scheme| scheme + "://".len());
+        let (scheme, rest) = self.url.split_at(scheme_end);
+        // Looked for in the whole rest, and from its end: a password with an unescaped '@', '/' or '?' must not show either.
+        let (credentials, address) = rest.rsplit_once('@').map_or(("", rest), |(_, address)| ("***@", address));
+        let address = address.split(['?', '#']).next().unwrap_or_default();
+        format!("{scheme}{credentials}{address}")
+    }
+}
+
+impl fmt::Debug for RedisConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            url: _,
+            hash,
+            field_prefix,
+            response_timeout,
+            connect_timeout,
+            cache_entries_max,
+            negative_ttl,
+            password_file,
+        } = self;
+        f.debug_struct("RedisConfig")
+            .field("url", &self.redacted_url())
+            .field("hash", hash)
+            .field("field_prefix", field_prefix)
+            .field("response_timeout", response_timeout)
+            .field("connect_timeout", connect_timeout)
+            .field("cache_entries_max", cache_entries_max)
+            .field("negative_ttl", negative_ttl)
+            .field("password_file", password_file)
+            .finish()
+    }
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self {
+            request_line_bytes_max: 8 * KIBIBYTE,
+            head_bytes_max: 16 * KIBIBYTE,
+            fields_max: 100,
+            head_timeout: Duration::from_secs(10),
+            keepalive_timeout: Duration::from_secs(75),
+            body_timeout: Duration::from_secs(60),
+            response_timeout: Duration::from_secs(180),
+            host_header: HostHeader::Endpoint,
+            connections_max: 0,
+        }
+    }
+}
+
+impl Default for UpstreamConfig {
+    fn default() -> Self {
+        Self {
+            dial_timeout: Duration::from_secs(1),
+            dial_attempts: 3,
+            dial_backoff: Duration::from_millis(100),
+            pool_idle_max: 16,
+            pool_idle_timeout: Duration::from_secs(60),
+            allow: Vec::new(),
+        }
+    }
+}
+
+impl Default for StreamConfig {
+    fn default() -> Self {
+        Self {
+            idle_timeout: Duration::from_secs(60 * 60),
+            lifetime_max: Duration::ZERO,
+            per_client_max: 0,
+            per_sandbox_max: 0,
+            keepalive: TcpKeepalive::default(),
+            user_timeout: Duration::from_secs(60),
+        }
+    }
+}
+
+impl Default for TcpKeepalive {
+    fn default() -> Self {
+        Self { idle: Duration::from_secs(30), interval: Duration::from_secs(10), probes: 3 }
+    }
+}

@@ -1,0 +1,365 @@
+//! A worker's own io_uring beside the runtime's: receives from provided buffers, sends, polls.
+//!
+//! tokio-uring has no receive that takes its buffer only when data is there, and no poll; both are what keeps an idle
+//! connection free of memory. So this ring lives in the same thread and its descriptor is polled by the same runtime.
+//!
+//! Ownership: a submitted operation keeps its payload and its socket in the table until its completion arrives, whatever
+//! happens to the future that waits for it. Dropping that future asks the kernel to cancel; what a cancelled receive had
+//! already taken is dropped with it, so a receive is abandoned only where the connection is given up.
+//!
+//! Batching: operations are queued while tasks run and go to the kernel together, once, when [`drive`] gets its turn at the
+//! end of the run queue.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use io_uring::{IoUring, cqueue, opcode, squeue, types};
+use slab::Slab;
+use tokio::io::Interest;
+use tokio::sync::Notify;
+
+use super::pool::{Chunk, ChunkSize, Pool};
+
+/// Submission queue entries. A full queue is flushed early, so this bounds a batch, not the work.
+const SUBMISSION_ENTRIES: u32 = 512;
+
+/// Completion queue entries. Beyond it the kernel keeps completions in a list of its own (`IORING_FEAT_NODROP`, Linux 5.5).
+const COMPLETION_ENTRIES: u32 = 8192;
+
+/// Completions whose operation is nobody's concern: cancellations.
+const NO_OPERATION: u64 = u64::MAX;
+
+/// What an operation owns while the kernel works on it.
+pub(super) enum Payload {
+    /// A receive from provided buffers of that size, or a poll.
+    None,
+    /// A send out of pool memory.
+    Chunk(Chunk),
+    /// A send out of ordinary memory.
+    Bytes(Vec<u8>),
+}
+
+/// What a completed operation gives back.
+pub(super) struct Completed {
+    pub(super) result: io::Result<usize>,
+    pub(super) payload: Payload,
+    /// The received chunk, where the operation was a receive.
+    pub(super) chunk: Option<Chunk>,
+    /// More data waits in the socket (`IORING_CQE_F_SOCK_NONEMPTY`, Linux 5.19).
+    pub(super) more: bool,
+}
+
+struct Operation {
+    /// Keeps the descriptor open: a number that was closed and reused must not receive this operation.
+    _socket: Rc<dyn AsRawFd>,
+    payload: Payload,
+    receives: Option<ChunkSize>,
+    waker: Option<Waker>,
+    completed: Option<Completed>,
+    abandoned: bool,
+    generation: u32,
+}
+
+struct State {
+    uring: IoUring,
+    operations: Slab<Operation>,
+    generation: u32,
+}
+
+/// The ring.
+pub(super) struct Ring {
+    state: RefCell<State>,
+    pub(super) pool: Rc<Pool>,
+    /// Operations wait in the submission queue.
+    queued: Notify,
+    has_queued: Cell<bool>,
+}
+
+impl Ring {
+    /// Makes the ring and registers the pool with it.
+    pub(super) fn new() -> io::Result<Rc<Self>> {
+        let uring = setup()?;
+        let pool = Pool::provided();
+        for size in [ChunkSize::Small, ChunkSize::Large] {
+            let (address, entries, group) = pool.registration(size).expect("a provided pool has its rings");
+            // SAFETY: the ring's pages are page-aligned and hold `entries` entries; they live as long as `pool`, which this
+            // `Ring` holds and declares after `state`, so that the kernel's side is torn down first.
+            unsafe { uring.submitter().register_buf_ring_with_flags(address, entries, group, 0)? };
+        }
+        let state = RefCell::new(State { uring, operations: Slab::with_capacity(1024), generation: 0 });
+        Ok(Rc::new(Self { state, pool, queued: Notify::new(), has_queued: Cell::new(false) }))
+    }
+
+    /// Receives into a provided chunk. `wait_first` skips the attempt that is known to find nothing
+    /// (`IORING_RECVSEND_POLL_FIRST`, Linux 5.19).
+    pub(super) fn recv<S: AsRawFd + 'static>(
+        self: &Rc<Self>,
+        socket: &Rc<S>,
+        size: ChunkSize,
+        wait_first: bool,
+    ) -> Submitted {
+        /// `IORING_RECVSEND_POLL_FIRST` of the kernel's uapi; the crate does not name it.
+        const POLL_FIRST: u16 = 1;
+        let entry = opcode::Recv::new(types::Fd(socket.as_raw_fd()), std::ptr::null_mut(), 0)
+            .buf_group(size.group_id())
+            .ioprio(if wait_first { POLL_FIRST } else { 0 })
+            .build()
+            .flags(squeue::Flags::BUFFER_SELECT);
+        self.submit(entry, Rc::<S>::clone(socket), Payload::None, Some(size))
+    }
+
+    /// Sends a payload from `offset`. With `wait` false it fails with `WouldBlock` instead of waiting for room.
+    pub(super) fn send<S: AsRawFd + 'static>(
+        self: &Rc<Self>,
+        socket: &Rc<S>,
+        payload: Payload,
+        offset: usize,
+        wait: bool,
+    ) -> Submitted {
+        let bytes: &[u8] = match &payload {
+            Payload::None => &[],
+            Payload::Chunk(chunk) => chunk,
+            Payload::Bytes(bytes) => bytes,
+        };
+        let bytes = &bytes[offset.min(bytes.len())..];
+        let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        // The memory stays where it is while the payload moves: a chunk points into the pool, a vector to its heap block.
+        let entry = opcode::Send::new(types::Fd(socket.as_raw_fd()), bytes.as_ptr(), len)
+            .flags(libc::MSG_NOSIGNAL | if wait { 0 } else { libc::MSG_DONTWAIT })
+            .build();
+        self.submit(entry, Rc::<S>::clone(socket), payload, None)
+    }
+
+    /// Waits for poll(2) events; the result is the set that came. Takes nothing from the socket, so it may be dropped freely.
+    pub(super) fn poll<S: AsRawFd + 'static>(self: &Rc<Self>, socket: &Rc<S>, events: libc::c_short) -> Submitted {
+        let flags = u32::try_from(events).expect("poll events are small positive numbers");
+        let entry = opcode::PollAdd::new(types::Fd(socket.as_raw_fd()), flags).build();
+        self.submit(entry, Rc::<S>::clone(socket), Payload::None, None)
+    }
+
+    /// A duplicate of the ring's descriptor, readable while completions wait.
+    fn descriptor(&self) -> io::Result<OwnedFd> {
+        let fd = self.state.borrow().uring.as_raw_fd();
+        // SAFETY: the ring owns the descriptor and lives for the whole call.
+        unsafe { BorrowedFd::borrow_raw(fd) }.try_clone_to_owned()
+    }
+
+    fn submit(
+        self: &Rc<Self>,
+        entry: squeue::Entry,
+        socket: Rc<dyn AsRawFd>,
+        payload: Payload,
+        receives: Option<ChunkSize>,
+    ) -> Submitted {
+        let mut state = self.state.borrow_mut();
+        state.generation = state.generation.wrapping_add(1);
+        let generation = state.generation;
+        let operation = Operation {
+            _socket: socket,
+            payload,
+            receives,
+            waker: None,
+            completed: None,
+            abandoned: false,
+            generation,
+        };
+        let index = state.operations.insert(operation);
+        let entry = entry.user_data(user_data(index, generation));
+        state.push(&entry);
+        drop(state);
+        self.wake_driver();
+        Submitted { ring: Rc::clone(self), index, finished: false }
+    }
+
+    fn wake_driver(&self) {
+        if !self.has_queued.replace(true) {
+            self.queued.notify_one();
+        }
+    }
+
+    fn abandon(&self, index: usize) {
+        let mut state = self.state.borrow_mut();
+        let operation = &mut state.operations[index];
+        if operation.completed.is_some() {
+            state.operations.remove(index);
+            return;
+        }
+        operation.abandoned = true;
+        operation.waker = None;
+        let target = user_data(index, operation.generation);
+        let cancel = opcode::AsyncCancel::new(target).build().user_data(NO_OPERATION);
+        state.push(&cancel);
+        drop(state);
+        self.wake_driver();
+    }
+
+    /// Hands queued operations to the kernel and completions to their waiters.
+    fn turn(&self) -> io::Result<()> {
+        self.has_queued.set(false);
+        loop {
+            let mut wakers = smallvec::SmallVec::<[Waker; 64]>::new();
+            let mut state = self.state.borrow_mut();
+            state.enter()?;
+            state.reap(&self.pool, &mut wakers);
+            let submission = state.uring.submission();
+            // With deferred task running the kernel works through its list in portions and says when some is left.
+            let again = submission.taskrun();
+            let refused = !submission.is_empty();
+            drop(submission);
+            drop(state);
+            wakers.into_iter().for_each(Waker::wake);
+            if !again {
+                if refused {
+                    self.wake_driver();
+                }
+                return Ok(());
+            }
+        }
+    }
+}
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        // The kernel ends a closed ring's operations in its own time (`io_ring_exit_work`), and until then it may still write
+        // into the pool. So they are cancelled and waited for here; where that is not possible (before Linux 6.0) the pool
+        // stays allocated for good, which only happens when the process ends.
+        let uring = &self.state.get_mut().uring;
+        if uring.submitter().register_sync_cancel(None, types::CancelBuilder::any()).is_err() {
+            std::mem::forget(Rc::clone(&self.pool));
+        }
+    }
+}
+
+/// Deferred task running (Linux 6.1) lets completions run where this thread asks for them and never interrupts it; older
+/// kernels get the cooperative kind.
+fn setup() -> io::Result<IoUring> {
+    let mut builder = IoUring::builder();
+    builder.setup_cqsize(COMPLETION_ENTRIES).setup_single_issuer().setup_taskrun_flag();
+    let deferred = builder.clone().setup_defer_taskrun().build(SUBMISSION_ENTRIES);
+    deferred.or_else(|_| builder.setup_coop_taskrun().build(SUBMISSION_ENTRIES))
+}
+
+const fn user_data(index: usize, generation: u32) -> u64 {
+    (index as u64) << 32 | generation as u64
+}
+
+impl State {
+    fn push(&mut self, entry: &squeue::Entry) {
+        loop {
+            // SAFETY: what the entry points to is the operation's payload, which stays in the table until the completion.
+            if unsafe { self.uring.submission().push(entry) }.is_ok() {
+                return;
+            }
+            // The queue is full. Handing it over makes room; a failure to do so would repeat for ever, so it ends the worker.
+            self.enter().expect("the kernel takes submissions of a ring that it made");
+        }
+    }
+
+    fn enter(&self) -> io::Result<()> {
+        loop {
+            match self.uring.submit() {
+                Ok(_) => return Ok(()),
+                Err(error) => match error.raw_os_error() {
+                    Some(libc::EINTR) => {}
+                    // EBUSY: completions wait to be reaped first; EAGAIN: the kernel is short of memory for requests. What
+                    // was not taken stays queued.
+                    Some(libc::EBUSY | libc::EAGAIN) => return Ok(()),
+                    _ => return Err(error),
+                },
+            }
+        }
+    }
+
+    fn reap(&mut self, pool: &Rc<Pool>, wakers: &mut smallvec::SmallVec<[Waker; 64]>) {
+        let Self { uring, operations, .. } = self;
+        for entry in uring.completion() {
+            if entry.user_data() == NO_OPERATION {
+                continue;
+            }
+            let index = usize::try_from(entry.user_data() >> 32).expect("an index of 32 bits");
+            let operation = &mut operations[index];
+            let chunk = operation.receives.and_then(|size| {
+                let id = cqueue::buffer_select(entry.flags())?;
+                Some(pool.filled(size, id, usize::try_from(entry.result()).unwrap_or(0)))
+            });
+            if operation.abandoned {
+                operations.remove(index);
+                continue;
+            }
+            operation.completed = Some(Completed {
+                result: usize::try_from(entry.result()).map_err(|_| io::Error::from_raw_os_error(-entry.result())),
+                payload: std::mem::replace(&mut operation.payload, Payload::None),
+                chunk,
+                more: cqueue::sock_nonempty(entry.flags()),
+            });
+            wakers.extend(operation.waker.take());
+        }
+    }
+}
+
+/// An operation on its way. Dropping it cancels.
+pub(super) struct Submitted {
+    ring: Rc<Ring>,
+    index: usize,
+    finished: bool,
+}
+
+impl Future for Submitted {
+    type Output = Completed;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Completed> {
+        let index = self.index;
+        let mut state = self.ring.state.borrow_mut();
+        let operation = &mut state.operations[index];
+        if operation.completed.is_none() {
+            match &mut operation.waker {
+                Some(waker) => waker.clone_from(context.waker()),
+                none => *none = Some(context.waker().clone()),
+            }
+            return Poll::Pending;
+        }
+        let completed = state.operations.remove(index).completed.expect("checked above");
+        drop(state);
+        self.finished = true;
+        Poll::Ready(completed)
+    }
+}
+
+impl Drop for Submitted {
+    fn drop(&mut self) {
+        if !self.finished {
+            self.ring.abandon(self.index);
+        }
+    }
+}
+
+/// Runs the ring for as long as its thread's runtime does.
+///
+/// # Errors
+/// When the ring's descriptor cannot be polled or the kernel refuses a submission: the worker cannot go on.
+pub(super) async fn drive(ring: Rc<Ring>) -> io::Error {
+    let readable = match ring.descriptor().and_then(super::driver::registered) {
+        Ok(readable) => readable,
+        Err(error) => return error,
+    };
+    loop {
+        tokio::select! {
+            biased;
+            () = ring.queued.notified() => {}
+            guard = readable.ready(Interest::READABLE) => match guard {
+                // Cleared before the queue is emptied: epoll reports the ring's edges, and one that comes while completions
+                // are being handled must not be lost.
+                Ok(mut guard) => guard.clear_ready(),
+                Err(error) => return error,
+            }
+        }
+        if let Err(error) = ring.turn() {
+            return error;
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! A connected TCP socket of one worker.
+
+use std::cell::Cell;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::rc::Rc;
+use std::time::Duration;
+
+use nix::sys::socket::{MsgFlags, Shutdown, recv, send, shutdown};
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::unix::AsyncFd;
+use tokio::io::{Interest, Ready};
+
+use super::driver::{Driver, Means};
+use super::pool::{Chunk, ChunkSize, Pool};
+use super::ring::{Payload, Ring};
+
+/// Who owns the descriptor.
+pub(super) enum Fd {
+    /// Accepted by tokio-uring.
+    Accepted(tokio_uring::net::TcpStream),
+    /// Connected by us, used through the ring.
+    Own(OwnedFd),
+    /// Registered with epoll.
+    Polled(AsyncFd<OwnedFd>),
+}
+
+impl AsRawFd for Fd {
+    fn as_raw_fd(&self) -> RawFd {
+        match self {
+            Self::Accepted(stream) => stream.as_raw_fd(),
+            Self::Own(fd) => fd.as_raw_fd(),
+            Self::Polled(fd) => fd.as_raw_fd(),
+        }
+    }
+}
+
+/// What is set on both sockets of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TcpTuning {
+    /// Silence before the first keepalive probe (`TCP_KEEPIDLE`).
+    pub keepalive_idle: Duration,
+    /// Between probes (`TCP_KEEPINTVL`).
+    pub keepalive_interval: Duration,
+    /// Unanswered probes that end the connection (`TCP_KEEPCNT`).
+    pub keepalive_probes: u32,
+    /// How long sent data may stay unacknowledged (`TCP_USER_TIMEOUT`, tcp(7)); zero leaves the system's retransmission limit.
+    pub user_timeout: Duration,
+}
+
+/// A connection. Clones are the same connection; the descriptor closes with the last clone and the last operation.
+#[derive(Clone)]
+pub struct Socket {
+    fd: Rc<Fd>,
+    driver: Driver,
+    /// The last receive emptied the socket, so the next one need not try before it waits.
+    drained: Rc<Cell<bool>>,
+}
+
+impl Socket {
+    pub(super) fn new(fd: Fd, driver: Driver) -> Self {
+        Self { fd: Rc::new(fd), driver, drained: Rc::new(Cell::new(false)) }
+    }
+
+    /// Receives what has arrived, at most one chunk; `None` is the peer's end of stream. Holds no memory while it waits.
+    /// Dropping the future may lose bytes: only a connection that is given up does that.
+    ///
+    /// # Errors
+    /// What `recv(2)` says.
+    pub async fn recv(&self, size: ChunkSize) -> io::Result<Option<Chunk>> {
+        match &self.driver.means {
+            Means::Ring(ring) => self.recv_ring(ring, size).await,
+            Means::Epoll(pool) => self.recv_polled(pool, size).await,
+        }
+    }
+
+    async fn recv_ring(&self, ring: &Rc<Ring>, size: ChunkSize) -> io::Result<Option<Chunk>> {
+        loop {
+            let returned = ring.pool.returned.notified();
+            let received = ring.recv(&self.fd, size, self.drained.get()).await;
+            match received.result {
+                Ok(0) => return Ok(None),
+                Ok(_) => {
+                    self.drained.set(!received.more);
+                    return Ok(received.chunk);
+                }
+                Err(error) => match error.raw_os_error() {
+                    Some(libc::ENOBUFS) => {
+                        self.drained.set(false);
+                        if !ring.pool.has_free(size) {
+                            returned.await;
+                        }
+                    }
+                    Some(libc::EINTR) => {}
+                    _ => return Err(error),
+                },
+            }
+        }
+    }
+
+    async fn recv_polled(&self, pool: &Rc<Pool>, size: ChunkSize) -> io::Result<Option<Chunk>> {
+        loop {
+            let returned = pool.returned.notified();
+            let Some(mut chunk) = pool.take(size) else {
+                returned.await;
+                continue;
+            };
+            match recv(self.as_raw_fd(), chunk.spare(), MsgFlags::MSG_DONTWAIT) {
+                Ok(0) => return Ok(None),
+                Ok(bytes) => {
+                    chunk.set_filled(bytes);
+                    return Ok(Some(chunk));
+                }
+                Err(nix::Error::EAGAIN) => {
+                    drop(chunk);
+                    self.ready(Interest::READABLE).await?;
+                }
+                Err(nix::Error::EINTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Sends all of `chunk`. What the socket does not take at once is copied out of the pool first, so that a slow reader
+    /// costs at most its own remainder and never a chunk that other streams need.
+    ///
+    /// # Errors
+    /// What `send(2)` says.
+    pub async fn send(&self, chunk: Chunk) -> io::Result<()> {
+        let (sent, chunk) = match &self.driver.means {
+            Means::Ring(ring) => {
+                let sent = ring.send(&self.fd, Payload::Chunk(chunk), 0, false).await;
+                let Payload::Chunk(chunk) = sent.payload else { unreachable!("an operation returns the payload it was given") };
+                (sent.result, chunk)
+            }
+            Means::Epoll(_) => (self.send_now(&chunk), chunk),
+        };
+        let sent = match sent {
+            Ok(bytes) => bytes,
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => 0,
+            Err(error) => return Err(error),
+        };
+        if sent == chunk.len() {
+            return Ok(());
+        }
+        let rest = chunk[sent..].to_vec();
+        drop(chunk);
+        self.send_bytes(rest).await.map(drop)
+    }
+
+    /// Sends all of `bytes` and returns the vector for further use, emptied.
+    ///
+    /// # Errors
+    /// What `send(2)` says.
+    pub async fn send_bytes(&self, mut bytes: Vec<u8>) -> io::Result<Vec<u8>> {
+        let mut offset = 0;
+        while offset < bytes.len() {
+            let sent = match &self.driver.means {
+                Means::Ring(ring) => {
+                    let sent = ring.send(&self.fd, Payload::Bytes(bytes), offset, true).await;
+                    let Payload::Bytes(returned) = sent.payload else { unreachable!("an operation returns the payload it was given") };
+                    bytes = returned;
+                    sent.result
+                }
+                Means::Epoll(_) => self.send_now(&bytes[offset..]),
+            };
+            match sent {
+                Ok(count) => offset += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.ready(Interest::WRITABLE).await.map(drop)?,
+                Err(error) => return Err(error),
+            }
+        }
+        bytes.clear();
+        Ok(bytes)
+    }
+
+    fn send_now(&self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(send(self.as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL)?)
+    }
+
+    /// Waits until the peer has sent its end or the connection has failed, whatever is still unread. Takes nothing.
+    pub async fn hangup(&self) {
+        match &self.driver.means {
+            Means::Ring(ring) => {
+                // A poll that fails leaves nothing to wait for either.
+                ring.poll(&self.fd, libc::POLLRDHUP).await;
+            }
+            Means::Epoll(_) => while self.ready(Interest::READABLE).await.is_ok_and(|ready| !ready.is_read_closed()) {},
+        }
+    }
+
+    /// Waits until there is room to send, or the connection has failed.
+    pub(super) async fn writable(&self) -> io::Result<()> {
+        match &self.driver.means {
+            Means::Ring(ring) => ring.poll(&self.fd, libc::POLLOUT).await.result.map(drop),
+            Means::Epoll(_) => self.ready(Interest::WRITABLE).await.map(drop),
+        }
+    }
+
+    /// Waits for epoll's next edge. Every caller has tried the system call first, so what was there before is not missed.
+    async fn ready(&self, interest: Interest) -> io::Result<Ready> {
+        let Fd::Polled(fd) = &*self.fd else { return Err(io::ErrorKind::Unsupported.into()) };
+        let mut guard = fd.ready(interest).await?;
+        let ready = guard.ready();
+        guard.clear_ready();
+        Ok(ready)
+    }
+
+    /// Passes on an end of stream: no more bytes go to the peer.
+    ///
+    /// # Errors
+    /// What `shutdown(2)` says.
+    pub fn shutdown_write(&self) -> io::Result<()> {
+        Ok(shutdown(self.as_raw_fd(), Shutdown::Write)?)
+    }
+
+    /// Ends both directions; pending receives and sends complete.
+    pub fn shutdown(&self) {
+        // The peer may have ended the connection already; then there is nothing left to do.
+        let _ended_already = shutdown(self.as_raw_fd(), Shutdown::Both).is_err();
+    }
+
+    /// Makes the coming close a reset: unsent data is discarded and the peer gets RST (socket(7), `SO_LINGER` with zero).
+    pub fn reset_on_close(&self) {
+        if let Err(error) = SockRef::from(self).set_linger(Some(Duration::ZERO)) {
+            tracing::debug!(%error, "could not arm a reset");
+        }
+    }
+
+    /// Sends small messages at once (`TCP_NODELAY`): every message of an exchange is written whole.
+    ///
+    /// # Errors
+    /// What `setsockopt(2)` says.
+    pub fn set_nodelay(&self) -> io::Result<()> {
+        SockRef::from(self).set_tcp_nodelay(true)
+    }
+
+    /// Prepares the socket for a long life.
+    ///
+    /// # Errors
+    /// What `setsockopt(2)` says.
+    pub fn tune(&self, tuning: &TcpTuning) -> io::Result<()> {
+        let socket = SockRef::from(self);
+        let keepalive = TcpKeepalive::new()
+            .with_time(tuning.keepalive_idle)
+            .with_interval(tuning.keepalive_interval)
+            .with_retries(tuning.keepalive_probes);
+        socket.set_tcp_keepalive(&keepalive)?;
+        socket.set_tcp_user_timeout((!tuning.user_timeout.is_zero()).then_some(tuning.user_timeout))
+    }
+
+    /// Our address on this connection.
+    ///
+    /// # Errors
+    /// What `getsockname(2)` says.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        SockRef::from(self).local_addr()?.as_socket().ok_or_else(|| io::ErrorKind::Unsupported.into())
+    }
+}
+
+impl AsRawFd for Socket {
+    fn as_raw_fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: `self.fd` owns the descriptor and outlives the borrow.
+        unsafe { BorrowedFd::borrow_raw(self.as_raw_fd()) }
+    }
+}
