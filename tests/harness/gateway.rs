@@ -14,9 +14,9 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use crate::http;
 use crate::process::Process;
 use crate::wait::{self, PATIENCE};
+use crate::{http, target};
 use log::Log;
 
 /// A running `gateway serve`. Dropping it kills it by its process id; a story that fails gets its log on standard error.
@@ -32,6 +32,7 @@ pub struct Gateway {
 #[derive(Debug, Default)]
 #[must_use = "nothing runs before `start`"]
 pub struct GatewayBuilder {
+    program: Option<PathBuf>,
     listen: Vec<String>,
     arguments: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
@@ -127,6 +128,12 @@ impl Drop for Gateway {
 }
 
 impl GatewayBuilder {
+    /// Another build of the program than [`program`] finds.
+    pub fn program(mut self, path: impl Into<PathBuf>) -> Self {
+        self.program = Some(path.into());
+        self
+    }
+
     /// One entry of the embedded directory.
     pub fn sandbox(self, id: &str, endpoint: SocketAddr) -> Self {
         self.arg("--sandbox").arg(format!("{id}={endpoint}"))
@@ -175,7 +182,7 @@ impl GatewayBuilder {
     }
 
     fn spawn(&self) -> Result<Process> {
-        let program = program()?;
+        let program = self.program.clone().map_or_else(program, Ok)?;
         Process::spawn(&program.to_string_lossy(), |command| {
             command.args(["serve", "--admin", "127.0.0.1:0"]);
             for address in &self.listen {
@@ -192,17 +199,7 @@ impl GatewayBuilder {
 
 /// The program under test: `GATEWAY_BIN`, or what `cargo build -p gateway` left beside this executable.
 pub fn program() -> Result<PathBuf> {
-    if let Some(path) = std::env::var_os("GATEWAY_BIN") {
-        return Ok(path.into());
-    }
-    let mut directory = std::env::current_exe().context("find the running executable")?;
-    directory.pop();
-    if directory.ends_with("deps") {
-        directory.pop();
-    }
-    let path = directory.join("gateway");
-    ensure!(path.is_file(), "{} is missing: run `cargo build -p gateway`", path.display());
-    Ok(path)
+    std::env::var_os("GATEWAY_BIN").map_or_else(|| target::program("gateway"), |path| Ok(path.into()))
 }
 
 fn await_listening(process: &mut Process, log: &Log, data_count: usize) -> Result<(Vec<SocketAddr>, SocketAddr)> {

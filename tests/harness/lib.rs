@@ -3,9 +3,12 @@
 //! Everything here blocks and returns [`anyhow::Result`]: a story unwraps, `cargo xtask demo` reports.
 //! Each value owns the processes it started and ends exactly those when it is dropped.
 
+pub mod desktop;
 pub mod gateway;
 pub mod http;
 pub mod need;
+pub mod novnc;
 pub mod process;
 pub mod redis;
+pub mod target;
 pub mod wait;

@@ -1,5 +1,6 @@
 //! A program started by the harness, with everything it starts in turn.
 
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus};
 use std::time::Duration;
@@ -84,6 +85,11 @@ impl Process {
         self.exit = Some(status);
         Ok(status)
     }
+}
+
+/// A loopback address that was free a moment ago, for a program that cannot choose its port and report it.
+pub fn free_address() -> Result<SocketAddr> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }
 
 impl Drop for Process {

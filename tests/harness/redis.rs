@@ -1,7 +1,7 @@
 //! A real Redis server that can be stopped, killed, restarted and replaced under the gateway.
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
-use crate::process::Process;
+use crate::process::{self, Process};
 use crate::wait::{self, PATIENCE};
 
 const PING_TIMEOUT: Duration = Duration::from_millis(500);
@@ -33,7 +33,7 @@ impl RedisServer {
     pub fn start_with(arguments: &[&str]) -> Result<Self> {
         let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
         let directory = TempDir::with_prefix("gateway-redis-")?;
-        let address = free_port()?;
+        let address = process::free_address()?;
         let process = spawn(address, &directory, &arguments)?;
         let server = Self { process, address, arguments, directory };
         server.await_answer()?;
@@ -83,11 +83,6 @@ impl RedisServer {
     fn await_answer(&self) -> Result<()> {
         wait::until("redis-server to answer a PING", PATIENCE, || answers(self.address).then_some(()))
     }
-}
-
-/// A loopback address that was free a moment ago.
-pub fn free_port() -> Result<SocketAddr> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }
 
 fn spawn(address: SocketAddr, directory: &TempDir, arguments: &[String]) -> Result<Process> {

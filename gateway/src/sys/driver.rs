@@ -119,7 +119,11 @@ impl Driver {
     /// # Errors
     /// `TimedOut` after `timeout`, otherwise what `connect(2)` says.
     pub async fn connect(&self, endpoint: SocketAddr, timeout: Duration) -> io::Result<Socket> {
-        let socket = socket2::Socket::new(Domain::for_address(endpoint), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
+        let socket = socket2::Socket::new(
+            Domain::for_address(endpoint),
+            Type::STREAM.nonblocking().cloexec(),
+            Some(Protocol::TCP),
+        )?;
         match socket.connect(&SockAddr::from(endpoint)) {
             Ok(()) => return self.socket(socket.into()),
             Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}

@@ -131,7 +131,9 @@ impl Socket {
         let (sent, chunk) = match &self.driver.means {
             Means::Ring(ring) => {
                 let sent = ring.send(&self.fd, Payload::Chunk(chunk), 0, false).await;
-                let Payload::Chunk(chunk) = sent.payload else { unreachable!("an operation returns the payload it was given") };
+                let Payload::Chunk(chunk) = sent.payload else {
+                    unreachable!("an operation returns the payload it was given")
+                };
                 (sent.result, chunk)
             }
             Means::Epoll(_) => (self.send_now(&chunk), chunk),
@@ -159,7 +161,9 @@ impl Socket {
             let sent = match &self.driver.means {
                 Means::Ring(ring) => {
                     let sent = ring.send(&self.fd, Payload::Bytes(bytes), offset, true).await;
-                    let Payload::Bytes(returned) = sent.payload else { unreachable!("an operation returns the payload it was given") };
+                    let Payload::Bytes(returned) = sent.payload else {
+                        unreachable!("an operation returns the payload it was given")
+                    };
                     bytes = returned;
                     sent.result
                 }
@@ -168,7 +172,9 @@ impl Socket {
             match sent {
                 Ok(count) => offset += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.ready(Interest::WRITABLE).await.map(drop)?,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.ready(Interest::WRITABLE).await.map(drop)?
+                }
                 Err(error) => return Err(error),
             }
         }
