@@ -3,6 +3,7 @@
 //! Everything here blocks and returns [`anyhow::Result`]: a story unwraps, `cargo xtask demo` reports.
 //! Each value owns the processes it started and ends exactly those when it is dropped.
 
+pub mod browser;
 pub mod desktop;
 pub mod gateway;
 pub mod http;
@@ -11,4 +12,5 @@ pub mod novnc;
 pub mod process;
 pub mod redis;
 pub mod target;
+pub mod viewer;
 pub mod wait;

@@ -2,6 +2,8 @@
 
 mod apt;
 mod build_ebpf;
+mod novnc;
+mod setup;
 
 use clap::Parser;
 
@@ -11,10 +13,13 @@ use clap::Parser;
 enum Task {
     /// Build the kernel side and write the object that the gateway embeds.
     BuildEbpf(build_ebpf::Options),
+    /// Install what the stories need: Redis, desktops, a browser, and the files of several noVNC versions.
+    Setup(setup::Options),
 }
 
 fn main() -> anyhow::Result<()> {
     match Task::parse() {
         Task::BuildEbpf(options) => build_ebpf::run(&options),
+        Task::Setup(options) => setup::run(&options),
     }
 }
