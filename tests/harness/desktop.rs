@@ -93,7 +93,7 @@ impl Desktop {
     }
 
     fn start_in(directory: &Path, options: &DesktopOptions) -> Result<(SocketAddr, Process, Vec<Process>, Process)> {
-        let (server, display) = start_server(directory)?;
+        let (server, display) = start_server(directory, &options.name)?;
         let clients = start_clients(&display, options)?;
         let (websockify, address) = start_websockify(directory, &options.novnc.directory()?)?;
         Ok((address, server, clients, websockify))
@@ -113,7 +113,7 @@ const RFB_SOCKET: &str = "rfb.sock";
 
 /// Starts Xvnc on a display number that it finds free itself and reports through `-displayfd`.
 /// The VNC side listens on a socket file alone, so that desktops never compete for a port.
-fn start_server(directory: &Path) -> Result<(Process, String)> {
+fn start_server(directory: &Path, name: &str) -> Result<(Process, String)> {
     let reported = directory.join("display");
     let stdout = File::create(&reported)?;
     let stderr = File::create(directory.join(SERVER_LOG))?;
@@ -130,7 +130,7 @@ fn start_server(directory: &Path) -> Result<(Process, String)> {
             "-depth",
             "24",
         ]);
-        command.args(["-geometry", &format!("{width}x{height}"), "-rfbport", "-1", "-rfbunixpath"]);
+        command.args(["-geometry", &format!("{width}x{height}"), "-desktop", name, "-rfbport", "-1", "-rfbunixpath"]);
         command.arg(directory.join(RFB_SOCKET));
         command.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
     })?;
@@ -151,7 +151,7 @@ fn start_clients(display: &str, options: &DesktopOptions) -> Result<Vec<Process>
     let digital =
         ["-digital", "-update", "1", "-fg", "white", "-bg", &color, "-geometry", "+60+60", "-strftime", &label];
     let analog = ["-analog", "-update", "1", "-geometry", "320x320+60+320"];
-    let solid = ["-faces", "-geometry", "420x420+520+260", "-sleep", "0.05"];
+    let solid = ["-faces", "-bg", &color, "-geometry", "420x420+520+260", "-sleep", "0.05"];
     Ok(vec![
         start_client(display, "xclock", digital.into_iter().chain(face))?,
         start_client(display, "xclock", analog)?,

@@ -77,6 +77,14 @@ impl Viewer {
         })
     }
 
+    /// A picture of the whole page as a PNG, once noVNC's "connecting" curtain has been drawn aside.
+    pub fn screenshot(&self) -> Result<Vec<u8>> {
+        self.tab.activate()?;
+        let curtain = "getComputedStyle(document.getElementById('noVNC_transition')).visibility";
+        self.tab.wait_for(&format!("{curtain} === 'hidden'"), PATIENCE)?;
+        self.tab.screenshot()
+    }
+
     /// Presses the button that ends the session, and waits until it has ended.
     pub fn disconnect(&self) -> Result<()> {
         self.tab.evaluate("document.getElementById('noVNC_disconnect_button').click()")?;
