@@ -80,8 +80,8 @@ impl Viewer {
     /// A picture of the whole page as a PNG, once noVNC's "connecting" curtain has been drawn aside.
     pub fn screenshot(&self) -> Result<Vec<u8>> {
         self.tab.activate()?;
-        let curtain = "getComputedStyle(document.getElementById('noVNC_transition')).visibility";
-        self.tab.wait_for(&format!("{curtain} === 'hidden'"), PATIENCE)?;
+        let curtain = "document.getElementById('noVNC_transition').checkVisibility({ visibilityProperty: true })";
+        self.tab.wait_for(&format!("!{curtain}"), PATIENCE)?;
         self.tab.screenshot()
     }
 

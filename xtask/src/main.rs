@@ -2,6 +2,7 @@
 
 mod apt;
 mod build_ebpf;
+mod demo;
 mod novnc;
 mod setup;
 
@@ -13,6 +14,8 @@ use clap::Parser;
 enum Task {
     /// Build the kernel side and write the object that the gateway embeds.
     BuildEbpf(build_ebpf::Options),
+    /// Show two real desktops through the gateway.
+    Demo(demo::Options),
     /// Install what the stories need: Redis, desktops, a browser, and the files of several noVNC versions.
     Setup(setup::Options),
 }
@@ -20,6 +23,7 @@ enum Task {
 fn main() -> anyhow::Result<()> {
     match Task::parse() {
         Task::BuildEbpf(options) => build_ebpf::run(&options),
+        Task::Demo(options) => demo::run(&options),
         Task::Setup(options) => setup::run(&options),
     }
 }
