@@ -1,0 +1,281 @@
+//! A head is written again for the other side. Fields that concern one hop stay behind, those that say who talks to
+//! whom are set by the gateway, and everything else passes byte for byte and in its order.
+
+use std::io::Write as _;
+use std::net::{IpAddr, SocketAddr};
+use std::str;
+
+use super::field::{self, Known};
+use super::head::{ConnectionOptions, Field, Fields};
+use super::{BodyLength, BodyReader, RequestHead, ResponseHead, Version, cookie, location, set_cookie};
+use crate::config::HostHeader;
+
+/// The longest X-Request-Id that is taken over from a client, in bytes.
+pub const REQUEST_ID_BYTES_MAX: usize = 128;
+
+/// What a request is forwarded with, and what its response has to be translated back from.
+#[derive(Debug, Clone, Copy)]
+pub struct Forwarding<'a> {
+    /// The address of the TCP connection.
+    pub client: IpAddr,
+    /// That address belongs to a proxy whose X-Forwarded fields are believed.
+    pub client_trusted: bool,
+    /// The client speaks TLS to the gateway.
+    pub tls: bool,
+    /// Where the sandbox listens.
+    pub endpoint: SocketAddr,
+    /// What the sandbox is told as Host.
+    pub host_header: &'a HostHeader,
+    /// The request target for the sandbox, in origin-form.
+    pub upstream_target: &'a [u8],
+    /// What was cut off the client's path to get there, `/vnc/37579`, with or without a slash at its end; empty if
+    /// nothing was.
+    pub public_prefix: &'a str,
+    /// The gateway's own cookie, which the sandbox never sees.
+    pub cookie_name: &'a str,
+    /// The id of this request, unless the client brings a good one of its own.
+    pub request_id: &'a str,
+}
+
+/// How a response is written for the client.
+#[derive(Debug, Clone, Copy)]
+pub struct ResponseRewrite<'a> {
+    /// The request that is answered: its host and, from a trusted proxy, its X-Forwarded fields are the public origin.
+    pub request: &'a RequestHead,
+    /// The value of a Set-Cookie field of the gateway's own.
+    pub set_cookie: Option<&'a str>,
+    /// The client's connection ends after this response.
+    pub close: bool,
+    /// The response is the 101 that opens a stream.
+    pub upgrade: bool,
+}
+
+/// What follows a response head that was written.
+#[derive(Debug)]
+pub struct Outgoing {
+    /// Follows the body and writes it in the form that the head announced.
+    pub body: BodyReader,
+    /// The client's connection ends after the body, and the head said so if it could.
+    pub close: bool,
+}
+
+/// The id that the client gave its request, if it is harmless: visible ASCII of at most [`REQUEST_ID_BYTES_MAX`].
+#[must_use]
+pub fn inbound_request_id(head: &RequestHead) -> Option<&str> {
+    let id = head.fields.known(Known::RequestId).next()?;
+    let good = (1..=REQUEST_ID_BYTES_MAX).contains(&id.len()) && id.iter().all(u8::is_ascii_graphic);
+    if good { str::from_utf8(id).ok() } else { None }
+}
+
+/// Appends to `out` the head of `head`'s request as the sandbox gets it. `upgrade` says that [`super::upgrade::requested`]
+/// found a good one; without it Upgrade fields stay behind.
+pub fn request(head: &RequestHead, upgrade: bool, f: &Forwarding<'_>, out: &mut Vec<u8>) {
+    out.reserve(head.fields.bytes.len() + ADDED_BYTES);
+    out.extend_from_slice(head.method().as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(f.upstream_target);
+    out.extend_from_slice(b" HTTP/1.1\r\nHost: ");
+    append_sent_host(head, f, out);
+    out.extend_from_slice(b"\r\n");
+    let mut length_written = false;
+    for field in head.fields.iter() {
+        match field.known {
+            Known::Cookie => append_cookie(&field, f.cookie_name, out),
+            Known::ContentLength if !length_written => {
+                append_length(head.body, out);
+                length_written = true;
+            }
+            Known::TransferEncoding => out.extend_from_slice(CHUNKED_LINE),
+            Known::Claim if f.client_trusted => append_line(field.name, field.value, out),
+            Known::Expect if head.version == Version::Http10 => {}
+            Known::Other | Known::Accept | Known::Expect | Known::Location | Known::SecFetchMode | Known::SetCookie => {
+                append_unless_named(&field, &head.fields, head.connection, out);
+            }
+            // Set below, for one hop only, or a claim nobody may make.
+            _ => {}
+        }
+    }
+    append_forwarded(head, f, out);
+    let id = inbound_request_id(head).unwrap_or(f.request_id);
+    append_line(b"X-Request-Id", id.as_bytes(), out);
+    if upgrade {
+        out.extend_from_slice(UPGRADE_LINES);
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends to `out` the head of `head`'s response as the client gets it, and says how the body follows.
+pub fn response(head: &ResponseHead, f: &Forwarding<'_>, r: &ResponseRewrite<'_>, out: &mut Vec<u8>) -> Outgoing {
+    let outgoing = outgoing(head, r);
+    out.reserve(head.fields.bytes.len() + ADDED_BYTES);
+    write!(out, "HTTP/1.1 {} ", head.status).expect("a Vec takes every byte");
+    out.extend_from_slice(head.reason());
+    out.extend_from_slice(b"\r\n");
+    let prefix = f.public_prefix.trim_end_matches('/').as_bytes();
+    let mut length_written = false;
+    for field in head.fields.iter() {
+        match field.known {
+            Known::ContentLength if !length_written => {
+                length_written = true;
+                append_response_length(head, out);
+            }
+            Known::TransferEncoding if head.body == BodyLength::Chunked && r.request.version == Version::Http11 => {
+                out.extend_from_slice(CHUNKED_LINE);
+            }
+            Known::Location => append_location(&field, prefix, f, r, out),
+            Known::SetCookie => {
+                start_field(field.name, out);
+                set_cookie::append(field.value, prefix, out);
+                out.extend_from_slice(b"\r\n");
+            }
+            Known::Connection | Known::ContentLength | Known::Hop | Known::TransferEncoding | Known::Upgrade => {}
+            _ => append_unless_named(&field, &head.fields, head.connection, out),
+        }
+    }
+    if let Some(value) = r.set_cookie.filter(|_| !head.is_interim()) {
+        append_line(b"Set-Cookie", value.as_bytes(), out);
+    }
+    append_connection(head, r, outgoing.close, out);
+    out.extend_from_slice(b"\r\n");
+    outgoing
+}
+
+/// What a rewritten head may be longer than the one it was made from, in bytes: only a guess that saves allocations.
+const ADDED_BYTES: usize = 256;
+
+const CHUNKED_LINE: &[u8] = b"Transfer-Encoding: chunked\r\n";
+const UPGRADE_LINES: &[u8] = b"Upgrade: websocket\r\nConnection: Upgrade\r\n";
+
+/// The Host field for the sandbox. HTTP/1.0 may have none to pass on.
+fn append_sent_host(head: &RequestHead, f: &Forwarding<'_>, out: &mut Vec<u8>) {
+    match f.host_header {
+        HostHeader::Pass if !head.host().is_empty() => out.extend_from_slice(head.host()),
+        HostHeader::Mask(text) => out.extend_from_slice(text.as_bytes()),
+        HostHeader::Pass | HostHeader::Endpoint => {
+            write!(out, "{}", f.endpoint).expect("a Vec takes every byte");
+        }
+    }
+}
+
+fn append_cookie(field: &Field<'_>, own: &str, out: &mut Vec<u8>) {
+    let start = out.len();
+    start_field(field.name, out);
+    if cookie::append_without(field.value, own, out) {
+        out.extend_from_slice(b"\r\n");
+    } else {
+        out.truncate(start);
+    }
+}
+
+/// X-Forwarded-For, -Proto and -Host: what the gateway sees, or, behind a trusted proxy, what that one saw.
+fn append_forwarded(head: &RequestHead, f: &Forwarding<'_>, out: &mut Vec<u8>) {
+    start_field(b"X-Forwarded-For", out);
+    if f.client_trusted {
+        for value in head.fields.known(Known::ForwardedFor).filter(|value| !value.is_empty()) {
+            out.extend_from_slice(value);
+            out.extend_from_slice(b", ");
+        }
+    }
+    write!(out, "{}\r\n", f.client.to_canonical()).expect("a Vec takes every byte");
+    append_line(b"X-Forwarded-Proto", public_scheme(head, f), out);
+    let host = public_host(head, f);
+    if !host.is_empty() {
+        append_line(b"X-Forwarded-Host", host, out);
+    }
+}
+
+fn public_scheme<'a>(head: &'a RequestHead, f: &Forwarding<'_>) -> &'a [u8] {
+    let own = if f.tls { &b"https"[..] } else { b"http" };
+    trusted(head, f, Known::ForwardedProto).unwrap_or(own)
+}
+
+fn public_host<'a>(head: &'a RequestHead, f: &Forwarding<'_>) -> &'a [u8] {
+    trusted(head, f, Known::ForwardedHost).unwrap_or_else(|| head.host())
+}
+
+/// The first value of a field that only a trusted proxy may set. A list has the oldest, the browser's, in front.
+fn trusted<'a>(head: &'a RequestHead, f: &Forwarding<'_>, known: Known) -> Option<&'a [u8]> {
+    if f.client_trusted { head.fields.known(known).flat_map(field::list).next() } else { None }
+}
+
+fn append_location(field: &Field<'_>, prefix: &[u8], f: &Forwarding<'_>, r: &ResponseRewrite<'_>, out: &mut Vec<u8>) {
+    let mut sent_host = Vec::new();
+    append_sent_host(r.request, f, &mut sent_host);
+    let map = location::Map {
+        scheme: public_scheme(r.request, f),
+        host: public_host(r.request, f),
+        prefix,
+        endpoint: f.endpoint,
+        sent_host: &sent_host,
+    };
+    start_field(field.name, out);
+    location::append(field.value, &map, out);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// How the body goes out, and whether its end is the connection's end: chunks cannot be sent to HTTP/1.0, and a body
+/// that ends with the upstream's connection ends with the client's.
+fn outgoing(head: &ResponseHead, r: &ResponseRewrite<'_>) -> Outgoing {
+    let unframed = match head.body {
+        BodyLength::UntilClose => true,
+        BodyLength::Chunked => r.request.version == Version::Http10,
+        BodyLength::None | BodyLength::Fixed(_) => false,
+    };
+    let decodes = unframed && head.body == BodyLength::Chunked;
+    let body = if decodes { BodyReader::decoding(head.body) } else { BodyReader::new(head.body) };
+    Outgoing { body, close: r.close || unframed }
+}
+
+/// Content-Length of a body, or of the body that HEAD and 304 only speak of. 1xx and 204 must not have one (RFC 9110
+/// section 8.6).
+fn append_response_length(head: &ResponseHead, out: &mut Vec<u8>) {
+    if let Some(length) = head.length.filter(|_| head.status >= 200 && head.status != 204) {
+        append_length(BodyLength::Fixed(length), out);
+    }
+}
+
+/// The Connection field, and Upgrade where there is one. 1xx says nothing about the connection; 426 has to name the
+/// protocol (RFC 9110 section 15.5.22).
+fn append_connection(head: &ResponseHead, r: &ResponseRewrite<'_>, close: bool, out: &mut Vec<u8>) {
+    if head.is_interim() {
+        return;
+    }
+    if r.upgrade {
+        out.extend_from_slice(UPGRADE_LINES);
+    } else if head.status == 426 {
+        let line: &[u8] = if close { b"Connection: Upgrade, close\r\n" } else { b"Connection: Upgrade\r\n" };
+        out.extend_from_slice(b"Upgrade: websocket\r\n");
+        out.extend_from_slice(line);
+    } else if close {
+        out.extend_from_slice(b"Connection: close\r\n");
+    } else if r.request.version == Version::Http10 {
+        out.extend_from_slice(b"Connection: keep-alive\r\n");
+    }
+}
+
+fn append_length(body: BodyLength, out: &mut Vec<u8>) {
+    if let BodyLength::Fixed(length) = body {
+        write!(out, "Content-Length: {length}\r\n").expect("a Vec takes every byte");
+    }
+}
+
+/// Appends the field, unless a Connection field says that it is for one hop only.
+fn append_unless_named(field: &Field<'_>, fields: &Fields, connection: ConnectionOptions, out: &mut Vec<u8>) {
+    if !(connection.names_fields && fields.connection_names(field.name)) {
+        append_line(field.name, field.value, out);
+    }
+}
+
+fn append_line(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
+    start_field(name, out);
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+fn start_field(name: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(name);
+    out.extend_from_slice(b": ");
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,196 @@
+//! Connections to pods: dialling with bounded patience, and keeping what can be used again.
+//!
+//! A kept connection is keyed by sandbox, endpoint and directory generation, so that a recycled pod address never receives
+//! another sandbox's request.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use hashbrown::HashMap;
+
+use crate::config::UpstreamConfig;
+use crate::route::SandboxId;
+use crate::sys::{Driver, Socket};
+
+/// Idle connections of one worker, all sandboxes together. Beyond it a connection is closed after its exchange.
+const WORKER_IDLE_MAX: usize = 1024;
+
+/// Why a pod could not be reached.
+#[derive(Debug, thiserror::Error)]
+#[error("dialling {endpoint} failed {attempts} times, at last: {source}")]
+pub struct DialError {
+    /// Where to. For the log only; an answer never names it.
+    pub endpoint: SocketAddr,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// What the last attempt said.
+    pub source: io::Error,
+}
+
+impl DialError {
+    /// Whether the host itself is gone, which makes the directory's entry suspect. A refusal says the opposite: somebody
+    /// lives there who does not listen yet.
+    #[must_use]
+    pub fn host_is_gone(&self) -> bool {
+        is_gone(&self.source)
+    }
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable | io::ErrorKind::TimedOut)
+}
+
+/// What an attempt came to, for the metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DialOutcome {
+    /// Connected.
+    Connected,
+    /// Nobody listens on the port.
+    Refused,
+    /// No answer in time.
+    TimedOut,
+    /// The network says the host cannot be reached.
+    Unreachable,
+    /// Anything else, such as running out of descriptors or ports.
+    Failed,
+}
+
+impl DialOutcome {
+    /// The metric label.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Connected => "connected",
+            Self::Refused => "refused",
+            Self::TimedOut => "timeout",
+            Self::Unreachable => "unreachable",
+            Self::Failed => "error",
+        }
+    }
+
+    fn of(result: &io::Result<Socket>) -> Self {
+        match result {
+            Ok(_) => Self::Connected,
+            Err(error) => match error.kind() {
+                io::ErrorKind::ConnectionRefused => Self::Refused,
+                io::ErrorKind::TimedOut => Self::TimedOut,
+                io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => Self::Unreachable,
+                _ => Self::Failed,
+            },
+        }
+    }
+}
+
+/// Dials `endpoint`. Every error of a dial is retried, since nothing has been sent yet: a pod that starts late refuses for
+/// its first moments. `observe` hears of each attempt.
+///
+/// # Errors
+/// When every attempt failed, or the host is gone: waiting does not bring that back, but asking the directory again may.
+pub async fn dial(
+    driver: &Driver,
+    endpoint: SocketAddr,
+    config: &UpstreamConfig,
+    mut observe: impl FnMut(DialOutcome, Duration),
+) -> Result<Socket, DialError> {
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        let begun = Instant::now();
+        let result = driver.connect(endpoint, config.dial_timeout).await;
+        observe(DialOutcome::of(&result), begun.elapsed());
+        match result.and_then(|socket| socket.set_nodelay().map(|()| socket)) {
+            Ok(socket) => return Ok(socket),
+            Err(source) if attempts >= config.dial_attempts || is_gone(&source) => {
+                return Err(DialError { endpoint, attempts, source });
+            }
+            Err(_) => tokio::time::sleep(config.dial_backoff * attempts).await,
+        }
+    }
+}
+
+/// Whose connection it is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct PoolKey {
+    /// The sandbox.
+    pub sandbox: SandboxId,
+    /// Its endpoint.
+    pub endpoint: SocketAddr,
+    /// The directory's generation of that mapping.
+    pub generation: u64,
+}
+
+struct Idle {
+    socket: Socket,
+    since: Instant,
+}
+
+/// A worker's idle connections.
+pub struct Pool {
+    idle: RefCell<IdleTable>,
+    per_sandbox_max: usize,
+    idle_timeout: Duration,
+}
+
+#[derive(Default)]
+struct IdleTable {
+    by_key: HashMap<PoolKey, VecDeque<Idle>>,
+    /// Connections in `by_key`.
+    count: usize,
+}
+
+impl Pool {
+    /// An empty pool.
+    #[must_use]
+    pub fn new(config: &UpstreamConfig) -> Self {
+        Self { idle: RefCell::default(), per_sandbox_max: config.pool_idle_max, idle_timeout: config.pool_idle_timeout }
+    }
+
+    /// Takes the connection that was used last and is still usable: not closed by the pod, and without unasked bytes.
+    pub fn take(&self, key: &PoolKey) -> Option<Socket> {
+        let mut idle = self.idle.borrow_mut();
+        let IdleTable { by_key, count } = &mut *idle;
+        let connections = by_key.get_mut(key)?;
+        while let Some(connection) = connections.pop_back() {
+            *count -= 1;
+            if self.is_usable(&connection) {
+                return Some(connection.socket);
+            }
+        }
+        by_key.remove(key);
+        None
+    }
+
+    /// Keeps a connection whose last exchange ended in order.
+    pub fn put(&self, key: PoolKey, socket: Socket) {
+        let mut idle = self.idle.borrow_mut();
+        let IdleTable { by_key, count } = &mut *idle;
+        if self.per_sandbox_max == 0 || *count >= WORKER_IDLE_MAX {
+            return;
+        }
+        let connections = by_key.entry(key).or_default();
+        if connections.len() >= self.per_sandbox_max {
+            connections.pop_front();
+            *count -= 1;
+        }
+        connections.push_back(Idle { socket, since: Instant::now() });
+        *count += 1;
+    }
+
+    /// Closes what was idle for too long or was closed by its pod.
+    pub fn sweep(&self) {
+        let mut idle = self.idle.borrow_mut();
+        let IdleTable { by_key, count } = &mut *idle;
+        by_key.retain(|_, connections| {
+            connections.retain(|connection| self.is_usable(connection));
+            !connections.is_empty()
+        });
+        *count = by_key.values().map(VecDeque::len).sum();
+    }
+
+    fn is_usable(&self, connection: &Idle) -> bool {
+        connection.since.elapsed() < self.idle_timeout && connection.socket.is_quiet()
+    }
+}
