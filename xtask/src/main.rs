@@ -2,6 +2,7 @@
 
 mod apt;
 mod build_ebpf;
+mod tidy;
 
 use clap::Parser;
 
@@ -11,10 +12,13 @@ use clap::Parser;
 enum Task {
     /// Build the kernel side and write the object that the gateway embeds.
     BuildEbpf(build_ebpf::Options),
+    /// Check the repository's style, all findings at once.
+    Tidy(tidy::Options),
 }
 
 fn main() -> anyhow::Result<()> {
     match Task::parse() {
         Task::BuildEbpf(options) => build_ebpf::run(&options),
+        Task::Tidy(options) => tidy::run(&options),
     }
 }
