@@ -1,8 +1,10 @@
 //! A gateway for Web VNC and sandbox traffic.
 
 pub mod admin;
+pub mod cli;
 pub mod config;
 pub mod http;
+pub mod logging;
 pub mod metrics;
 pub mod route;
 pub mod sys;
