@@ -46,12 +46,18 @@ impl MachineWords {
         let Self(words) = self;
         let mut findings = Vec::new();
         for (number, line) in source.lines() {
-            for word in words.iter().filter(|word| line.contains(word.as_str())) {
+            for word in words.iter().filter(|word| names(line, word)) {
                 findings.push(source.finding(number, format!("`{word}` belongs to somebody's machine")));
             }
         }
         findings
     }
+}
+
+/// Whether the line names what the word stands for: for a folder, something in it.
+fn names(line: &str, word: &str) -> bool {
+    let is_name = |c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | '-');
+    line.match_indices(word).any(|(start, _)| !word.ends_with('/') || line[start + word.len()..].starts_with(is_name))
 }
 
 /// Every package of a lock file comes from where everybody can get it.
@@ -96,6 +102,7 @@ mod tests {
         let text = "https://mirror.example.net/x\ncd /builds/other\n/people/ann/.cargo\n/builder /people/anna builds\n";
         assert_eq!(lines(&words, text), [1, 2, 3]);
         assert_eq!(lines(&words, &format!("see\n{}you/notes\n", HOMES[0])), [2]);
+        assert!(lines(&words, &format!("no \"{}\" in it", HOMES[0])).is_empty());
         assert!(lines(&words, "https://index.crates.io/ /var/lib /etc/splicegate/gateway.toml\n").is_empty());
     }
 

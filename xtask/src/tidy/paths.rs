@@ -72,6 +72,13 @@ impl Collector {
         }
     }
 
+    /// A path in code. One name alone is a variable, a field or something imported, and counted there.
+    fn add_in_code(&mut self, segments: Vec<String>, line: usize, is_global: bool) {
+        if segments.len() > 1 {
+            self.add(segments, line, is_global);
+        }
+    }
+
     fn add(&mut self, segments: Vec<String>, line: usize, is_global: bool) {
         let Some(first) = segments.first() else { return };
         let resolved = match first.as_str() {
@@ -97,7 +104,7 @@ impl Collector {
             match token {
                 TokenTree::Ident(name) => {
                     if colons != 2 {
-                        self.add(std::mem::take(&mut current), line, is_global);
+                        self.add_in_code(std::mem::take(&mut current), line, is_global);
                     }
                     if current.is_empty() {
                         line = name.span().start().line;
@@ -108,7 +115,7 @@ impl Collector {
                 }
                 TokenTree::Punct(punct) if punct.as_char() == ':' => colons += 1,
                 other => {
-                    self.add(std::mem::take(&mut current), line, is_global);
+                    self.add_in_code(std::mem::take(&mut current), line, is_global);
                     colons = 0;
                     if let TokenTree::Group(group) = other {
                         self.scan(group.stream());
@@ -116,7 +123,7 @@ impl Collector {
                 }
             }
         }
-        self.add(current, line, is_global);
+        self.add_in_code(current, line, is_global);
     }
 }
 
@@ -138,7 +145,7 @@ impl<'ast> Visit<'ast> for Collector {
     fn visit_path(&mut self, path: &'ast syn::Path) {
         let line = path.segments.first().map_or(1, |segment| segment.ident.span().start().line);
         let segments = path.segments.iter().map(|segment| segment.ident.to_string()).collect();
-        self.add(segments, line, path.leading_colon.is_some());
+        self.add_in_code(segments, line, path.leading_colon.is_some());
         visit::visit_path(self, path);
     }
 

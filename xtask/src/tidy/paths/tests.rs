@@ -51,6 +51,12 @@ fn types_bounds_and_methods_count() {
 }
 
 #[test]
+fn a_name_alone_is_no_crate() {
+    let source = "use redis;\nfn f(redis: A) { g(redis.hash, redis); option!(redis.hash, redis) }";
+    assert_eq!(texts(source), ["redis"]);
+}
+
+#[test]
 fn test_code_does_not_count() {
     let source = r#"
         #[cfg(test)]
