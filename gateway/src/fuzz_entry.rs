@@ -66,6 +66,11 @@ pub fn chunked(data: &[u8]) {
     assert!(content.len() <= out.len() && out.len() <= bytes.len());
     let Ok((consumed, true)) = whole else { return };
     assert_eq!(
+        content_of(&bytes[..consumed]).as_deref(),
+        Some(content.as_slice()),
+        "RFC 9112 section 7.1 reads it otherwise"
+    );
+    assert_eq!(
         read(reader.clone(), &bytes[..consumed], 1),
         (Ok((consumed, true)), out.clone()),
         "bytes behind the end count"
@@ -202,6 +207,30 @@ fn read(mut reader: BodyReader, bytes: &[u8], portion: usize) -> (Result<(usize,
     }
     assert_eq!(reader.clone().finish().is_ok(), reader.is_done(), "a chunked body ends with its last chunk only");
     (Ok((consumed, reader.is_done())), out)
+}
+
+/// The data of a whole chunked body, read as RFC 9112 section 7.1 is written: line by line, and with nothing to resume.
+fn content_of(mut body: &[u8]) -> Option<Vec<u8>> {
+    fn line<'a>(body: &mut &'a [u8]) -> Option<&'a [u8]> {
+        let end = body.windows(2).position(|pair| pair == b"\r\n")?;
+        let line = &body[..end];
+        *body = &body[end + 2..];
+        Some(line)
+    }
+    let mut content = Vec::new();
+    loop {
+        let size = line(&mut body)?.split(|&byte| byte == b';').next()?;
+        let size = std::str::from_utf8(size).ok().filter(|size| !size.starts_with('+'))?;
+        match usize::from_str_radix(size, 16).ok()? {
+            0 => break,
+            size => content.extend_from_slice(body.split_off(..size)?),
+        }
+        if !line(&mut body)?.is_empty() {
+            return None;
+        }
+    }
+    while !line(&mut body)?.is_empty() {}
+    body.is_empty().then_some(content)
 }
 
 /// No field can be read as two, or as the end of the head.

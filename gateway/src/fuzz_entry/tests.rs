@@ -86,6 +86,8 @@ fn chunks() -> impl Strategy<Value = Vec<u8>> {
         "a\n",
         "-1\r\n",
         "5;x\n",
+        "5\r\nhello \n",
+        "+5\r\nhello\r\n",
         "10000000000000000\r\n",
         "ffffffffffffffff\r\n",
         "5\r\nhello!\r\n",
