@@ -3,6 +3,22 @@
 //! Every default stands here, in a `Default` impl, and nowhere else; the option table reads them back for `--help` and the
 //! README. What the operator wrote, and where, is `raw`'s business: nothing behind this file knows flags or files.
 
+pub mod choice;
+pub mod kind;
+pub mod option;
+pub mod options;
+pub mod peer;
+pub mod problem;
+pub mod raw;
+pub mod resolve;
+pub mod table;
+
+mod check;
+pub(crate) mod environment;
+
+mod file;
+mod suggest;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

@@ -1,0 +1,203 @@
+//! The command line: what can be asked of the program, and what each request does.
+//!
+//! Exit codes: 0 done, 1 failed while running, 2 no such command or flag (clap), 78 wrong configuration (`EX_CONFIG` of
+//! sysexits.h).
+
+mod flags;
+
+use std::error::Error;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::config::problem::Problems;
+use crate::config::raw::{self, Layers};
+use crate::config::resolve::system_lookup;
+use crate::config::{Config, DirectoryConfig, RedisConfig, table};
+use crate::route::SandboxId;
+
+pub use flags::{DirectoryFlags, EveryFlag};
+
+const EXIT_RUNTIME: u8 = 1;
+/// `EX_CONFIG` of sysexits.h.
+const EXIT_CONFIG: u8 = 78;
+
+/// A gateway for Web VNC and sandbox traffic.
+#[derive(Debug, Parser)]
+#[command(name = "gateway", version, disable_help_subcommand = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What can be asked of the program. Nouns read, verbs change.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the gateway until SIGTERM
+    Serve(EveryFlag),
+    /// Say what is wrong with a configuration file; host names are not looked up
+    CheckConfig {
+        /// The file
+        file: PathBuf,
+    },
+    /// Print the configuration that `serve` would run with, as a file, and where each value comes from
+    PrintConfig(EveryFlag),
+    /// Read and change the Redis directory
+    Routes(Routes),
+    /// Say for each engine whether this machine can run it, and if not, what is missing
+    Probe {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the completions for a shell
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// Print a table of the README
+    #[command(hide = true)]
+    Docs {
+        /// Which table
+        #[command(subcommand)]
+        table: DocsTable,
+    },
+}
+
+/// `gateway routes`
+#[derive(Debug, clap::Args)]
+pub struct Routes {
+    /// What to do with the directory.
+    #[command(subcommand)]
+    pub command: RoutesCommand,
+    /// Where the directory is.
+    #[command(flatten)]
+    pub flags: DirectoryFlags,
+}
+
+/// What can be done with the Redis directory.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum RoutesCommand {
+    /// Print every sandbox and its endpoint
+    List,
+    /// Print one sandbox's endpoint
+    Get {
+        /// Which sandbox
+        id: SandboxId,
+    },
+    /// Enter a sandbox, or move it
+    Set {
+        /// Which sandbox
+        id: SandboxId,
+        /// Where it listens: IP:PORT
+        endpoint: std::net::SocketAddr,
+    },
+    /// Take a sandbox out; its live streams are closed by every gateway
+    Remove {
+        /// Which sandbox
+        id: SandboxId,
+    },
+}
+
+/// The tables that the README takes from the code.
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub enum DocsTable {
+    /// Every option
+    ConfigTable,
+}
+
+/// Why a command did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] Problems),
+    /// A command that needs Redis was given none.
+    #[error("the directory is not in Redis: name the server with --redis URL, GATEWAY_REDIS or the file's key redis")]
+    NoRedis,
+    /// Something failed while running.
+    #[error("{}", causes(&**.0))]
+    Runtime(#[source] Box<dyn Error + Send + Sync>),
+}
+
+/// Does what was asked.
+///
+/// # Errors
+/// Why it could not be done.
+pub fn run(command: Command) -> Result<(), CliError> {
+    match command {
+        Command::Serve(flags) => serve(&configure(flags.layers())?),
+        Command::CheckConfig { file } => {
+            let _draft = raw::read(Layers { file: Some(file), ..Layers::default() })?;
+            print("configuration OK\n")
+        }
+        Command::PrintConfig(flags) => print(&raw::read(flags.layers())?.to_toml()),
+        Command::Routes(Routes { command, flags }) => match configure(flags.layers())?.directory {
+            DirectoryConfig::Redis(redis) => routes(&command, &redis),
+            DirectoryConfig::Embedded(_) => Err(CliError::NoRedis),
+        },
+        Command::Probe { json } => probe(json),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "gateway", &mut script);
+            print(&String::from_utf8_lossy(&script))
+        }
+        Command::Docs { table: DocsTable::ConfigTable } => print(&table::markdown_table()),
+    }
+}
+
+impl CliError {
+    /// What the process ends with.
+    #[must_use]
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Config(_) | Self::NoRedis => EXIT_CONFIG.into(),
+            Self::Runtime(_) => EXIT_RUNTIME.into(),
+        }
+    }
+
+    fn runtime(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::Runtime(error.into())
+    }
+}
+
+fn serve(config: &Config) -> Result<(), CliError> {
+    crate::logging::init(config.log, &config.log_level).map_err(CliError::runtime)?;
+    Err(CliError::runtime("this build cannot serve"))
+}
+
+fn routes(command: &RoutesCommand, redis: &RedisConfig) -> Result<(), CliError> {
+    let _ = (command, redis);
+    Err(CliError::runtime("this build cannot talk to Redis"))
+}
+
+fn probe(json: bool) -> Result<(), CliError> {
+    let _ = json;
+    Err(CliError::runtime("this build has no engines to probe"))
+}
+
+fn configure(layers: Layers) -> Result<Config, CliError> {
+    Ok(raw::read(layers)?.resolve(&system_lookup)?)
+}
+
+/// Writes a command's result. A reader that has seen enough (`gateway routes list | head`) is no failure.
+fn print(text: &str) -> Result<(), CliError> {
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(CliError::runtime(error)),
+        _ => Ok(()),
+    }
+}
+
+/// An error and what caused it, on one line.
+fn causes(error: &(dyn Error + Send + Sync + 'static)) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        line.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    line
+}

@@ -1,0 +1,135 @@
+//! The file layer: TOML with one flat key per option, and the table `[sandboxes]`.
+
+use std::path::Path;
+
+use toml::Spanned;
+use toml::de::{DeInteger, DeString, DeTable, DeValue};
+
+use super::option::{Assignment, Setting, Written};
+use super::options;
+use super::problem::{Origin, Problem};
+use super::suggest::nearest;
+
+/// The table whose lines are `--sandbox` options: `37579 = "127.0.0.1:6080"`.
+const SANDBOXES: &str = "sandboxes";
+
+/// Reads a file. What is right in it is returned even if the rest is not, so that the rest of the checks can go on.
+#[must_use]
+pub(super) fn read(path: &Path, problems: &mut Vec<Problem>) -> Vec<Assignment> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => parse(path, &text, problems),
+        Err(source) => {
+            problems.push(Problem::Unreadable { path: path.to_owned(), source });
+            Vec::new()
+        }
+    }
+}
+
+/// Reads a file's text; `path` is what problems call it.
+#[must_use]
+pub(super) fn parse(path: &Path, text: &str, problems: &mut Vec<Problem>) -> Vec<Assignment> {
+    let (table, errors) = DeTable::parse_recoverable(text);
+    let mut file = File { path, text, problems, assignments: Vec::new() };
+    for error in errors {
+        let line = file.line(error.span().map_or(0, |span| span.start));
+        let reason = error.message().lines().collect::<Vec<_>>().join("; ");
+        file.problems.push(Problem::Syntax { path: path.to_owned(), line, reason });
+    }
+    for (key, value) in table.get_ref() {
+        if key.get_ref() == SANDBOXES {
+            file.sandboxes(key, value);
+        } else {
+            file.option(key, value);
+        }
+    }
+    file.assignments
+}
+
+struct File<'a> {
+    path: &'a Path,
+    text: &'a str,
+    problems: &'a mut Vec<Problem>,
+    assignments: Vec<Assignment>,
+}
+
+impl File<'_> {
+    fn option(&mut self, key: &Spanned<DeString<'_>>, value: &Spanned<DeValue<'_>>) {
+        let name = key.get_ref();
+        let origin = self.origin(key.span().start, name);
+        let Some(setting) = options::all().find(|setting| setting.key() == **name) else {
+            let suggestion = nearest(name, options::all().map(Setting::key).chain([SANDBOXES.to_owned()]));
+            self.problems.push(Problem::Unknown { origin, suggestion });
+            return;
+        };
+        let values: Vec<_> = match value.get_ref() {
+            DeValue::Array(items) if setting.field.repeats() => {
+                items.iter().map(|item| self.written(name, item)).collect()
+            }
+            _ => vec![self.written(name, value)],
+        };
+        self.assign(setting, values);
+    }
+
+    fn sandboxes(&mut self, key: &Spanned<DeString<'_>>, value: &Spanned<DeValue<'_>>) {
+        let setting = options::named("sandbox").expect("the option table has --sandbox");
+        let DeValue::Table(table) = value.get_ref() else {
+            let origin = self.origin(key.span().start, SANDBOXES);
+            self.problems.push(Problem::BadValue { origin, reason: "expected a table".to_owned() });
+            return;
+        };
+        let mut values = Vec::new();
+        for (id, address) in table {
+            let name = format!("{SANDBOXES}.{}", id.get_ref());
+            let written = self.written(&name, address);
+            values.push(
+                written.map(|Written { text, origin }| Written { text: format!("{}={text}", id.get_ref()), origin }),
+            );
+        }
+        self.assign(setting, values);
+    }
+
+    /// A file may say `sandbox = [...]` and `[sandboxes]`: the two make one list.
+    fn assign(&mut self, setting: &'static Setting, values: Vec<Option<Written>>) {
+        let complete = values.iter().all(Option::is_some);
+        let values = values.into_iter().flatten();
+        match self.assignments.iter_mut().find(|assignment| assignment.setting.name == setting.name) {
+            Some(assignment) => {
+                assignment.values.extend(values);
+                assignment.complete &= complete;
+            }
+            None => self.assignments.push(Assignment { setting, values: values.collect(), complete }),
+        }
+    }
+
+    fn written(&mut self, key: &str, value: &Spanned<DeValue<'_>>) -> Option<Written> {
+        let origin = self.origin(value.span().start, key);
+        let text = match value.get_ref() {
+            DeValue::String(text) => Some(text.to_string()),
+            DeValue::Integer(integer) => decimal(integer),
+            DeValue::Boolean(switch) => Some(switch.to_string()),
+            DeValue::Float(_) | DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => None,
+        };
+        match text {
+            Some(text) => Some(Written { text, origin }),
+            None => {
+                let found = value.get_ref().type_str();
+                let reason = format!("expected a text, a whole number or a boolean, not {found}");
+                self.problems.push(Problem::BadValue { origin, reason });
+                None
+            }
+        }
+    }
+
+    fn origin(&self, offset: usize, key: &str) -> Origin {
+        Origin::File { path: self.path.to_owned(), line: self.line(offset), key: key.to_owned() }
+    }
+
+    fn line(&self, offset: usize) -> usize {
+        1 + self.text.bytes().take(offset).filter(|b| *b == b'\n').count()
+    }
+}
+
+/// TOML also writes whole numbers in hexadecimal, octal and binary; options are read as decimal text.
+fn decimal(integer: &DeInteger<'_>) -> Option<String> {
+    i64::from_str_radix(integer.as_str(), integer.radix()).ok().map(|number| number.to_string())
+}

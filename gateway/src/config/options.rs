@@ -1,0 +1,280 @@
+//! Every option, in the order of `--help` and the README.
+
+use super::kind::{self, bytes, count};
+use super::option::{Many, Maybe, One, Setting};
+
+/// Options that belong together.
+pub struct Group {
+    /// The heading in `--help`.
+    pub title: &'static str,
+    /// Its options.
+    pub options: &'static [Setting],
+}
+
+/// Every option of the program.
+pub fn all() -> impl Iterator<Item = &'static Setting> {
+    GROUPS.iter().flat_map(|group| group.options)
+}
+
+/// The option with this flag name.
+#[must_use]
+pub fn named(name: &str) -> Option<&'static Setting> {
+    all().find(|setting| setting.name == name)
+}
+
+/// The row of one option. The field is named once, and read and written through the same path.
+macro_rules! option {
+    ($name:literal, $shape:ident($($field:ident).+, $kind:expr), $help:literal) => {
+        Setting {
+            name: $name,
+            field: &$shape { get: |raw| &raw.$($field).+, get_mut: |raw| &mut raw.$($field).+, kind: $kind },
+            help: $help,
+        }
+    };
+}
+
+/// Every option, by group.
+pub static GROUPS: &[Group] = &[
+    Group { title: "Process", options: PROCESS },
+    Group { title: "Routing", options: ROUTING },
+    Group { title: "Directory", options: DIRECTORY },
+    Group { title: "HTTP", options: HTTP },
+    Group { title: "Upstream", options: UPSTREAM },
+    Group { title: "Streams", options: STREAMS },
+];
+
+/// The group that the `routes` commands take as well.
+pub static DIRECTORY: &[Setting] = &[
+    option!(
+        "sandbox",
+        Many(sandboxes, kind::SANDBOX),
+        "A sandbox of the embedded directory. A host name is looked up once, at start. In the file, the table [sandboxes] \
+         with lines ID = \"HOST:PORT\" says the same. Not together with --redis."
+    ),
+    option!(
+        "redis",
+        Maybe(redis_url, kind::REDIS_URL),
+        "Take the directory from this Redis server: redis://, rediss:// or unix://. Arguments are public on a machine: give \
+         the password by variable, file or --redis-password-file."
+    ),
+    option!(
+        "redis-password-file",
+        Maybe(redis.password_file, kind::FILE),
+        "File whose first line is the Redis password, read at each connect; it takes the place of the one in the URL."
+    ),
+    option!("redis-hash", One(redis.hash, kind::TEXT), "The Redis hash that maps sandboxes to endpoints."),
+    option!(
+        "redis-field-prefix",
+        One(redis.field_prefix, kind::TEXT),
+        "What stands before a sandbox's id in the names of the hash's fields."
+    ),
+    option!(
+        "redis-connect-timeout",
+        One(redis.connect_timeout, kind::DURATION_POSITIVE),
+        "How long connecting to Redis may take, TLS and authentication included."
+    ),
+    option!(
+        "redis-response-timeout",
+        One(redis.response_timeout, kind::DURATION_POSITIVE),
+        "How long an answer of Redis may take before the directory counts as unavailable."
+    ),
+    option!(
+        "redis-cache-entries-max",
+        One(redis.cache_entries_max, count::<usize, 1, 10_000_000>()),
+        "How many sandboxes, known and unknown ones, are remembered."
+    ),
+    option!(
+        "redis-negative-ttl",
+        One(redis.negative_ttl, kind::DURATION),
+        "How long an unknown sandbox is remembered as unknown; 0 asks Redis each time."
+    ),
+];
+
+static PROCESS: &[Setting] = &[
+    option!("listen", Many(listen, kind::ADDRESS), "Where clients connect. Port 0 takes a free one and prints it."),
+    option!(
+        "admin",
+        One(admin, kind::ADDRESS),
+        "Where /metrics, /healthz, /readyz and /streams are served. There is no authentication: keep it private."
+    ),
+    option!("workers", One(workers, kind::WORKERS), "Worker threads; auto is one per core that the process may use."),
+    option!(
+        "engine",
+        One(engine, kind::ENGINE),
+        "What moves the bytes of established streams; auto takes the cheapest that this machine can run."
+    ),
+    option!(
+        "connections-max",
+        One(http.connections_max, count::<usize, 0, 10_000_000>()),
+        "Client connections of the whole process; 0 derives the limit from RLIMIT_NOFILE."
+    ),
+    option!(
+        "drain-delay",
+        One(drain_delay, kind::DURATION),
+        "How long connections are still accepted after SIGTERM, with readiness already red, so that load balancers notice."
+    ),
+    option!(
+        "drain-timeout",
+        One(drain_timeout, kind::DURATION),
+        "How long live streams may go on after SIGTERM; 0 closes them at once."
+    ),
+    option!(
+        "log",
+        One(log, kind::LOG_FORMAT),
+        "Log lines for people or as JSON; auto decides by whether stderr is a terminal."
+    ),
+    option!(
+        "log-level",
+        One(log_level, kind::LOG_FILTER),
+        "Which log lines are written: error, warn, info, debug or trace, also by target: info,access=off."
+    ),
+];
+
+static ROUTING: &[Setting] = &[
+    option!(
+        "source",
+        Many(sources, kind::SOURCE),
+        "How requests may name their sandbox: path, cookie, host, header, prefix, broker. What is not listed does not exist."
+    ),
+    option!(
+        "path-prefix",
+        One(routing.path_prefix, kind::PATH_PREFIX),
+        "Where the path and cookie sources live; begins and ends with a slash."
+    ),
+    option!(
+        "path-strip",
+        One(routing.strip, kind::SWITCH),
+        "Whether prefix and id are cut from the path that the sandbox sees."
+    ),
+    option!("cookie-name", One(routing.cookie_name, kind::COOKIE_NAME), "The cookie that remembers a tab's sandbox."),
+    option!(
+        "websocket-hint",
+        One(routing.websocket_hint, kind::WEBSOCKET_HINT),
+        "How noVNC learns its WebSocket path, so that two tabs keep to their own sandboxes: by a redirect that adds the path \
+         parameter, by the cookie alone, or not at all."
+    ),
+    option!(
+        "trusted-proxy",
+        Many(trusted_proxies, kind::NETWORK),
+        "A network whose X-Forwarded-For, -Proto and -Host fields are believed."
+    ),
+];
+
+static HTTP: &[Setting] = &[
+    option!(
+        "request-line-bytes-max",
+        One(http.request_line_bytes_max, bytes::<256, { 1 << 20 }>()),
+        "The longest request line; more is answered with 414."
+    ),
+    option!(
+        "head-bytes-max",
+        One(http.head_bytes_max, bytes::<512, { 1 << 20 }>()),
+        "The longest head, request line included; more is answered with 431."
+    ),
+    option!(
+        "head-fields-max",
+        One(http.fields_max, count::<usize, 1, 1000>()),
+        "Header fields of one head; more is answered with 431."
+    ),
+    option!(
+        "head-timeout",
+        One(http.head_timeout, kind::DURATION_POSITIVE),
+        "From a request's first byte to the end of its head, however steadily it dribbles."
+    ),
+    option!(
+        "keepalive-timeout",
+        One(http.keepalive_timeout, kind::DURATION_POSITIVE),
+        "How long a client connection may wait for its next request. Make it longer than the load balancer's: 620s for Google's."
+    ),
+    option!(
+        "body-timeout",
+        One(http.body_timeout, kind::DURATION_POSITIVE),
+        "How long a request or response body may make no progress."
+    ),
+    option!(
+        "response-timeout",
+        One(http.response_timeout, kind::DURATION_POSITIVE),
+        "From the end of a request to the end of the sandbox's response head."
+    ),
+    option!(
+        "host-header",
+        One(http.host_header, kind::HOST_HEADER),
+        "The Host that the sandbox sees: its own endpoint, what the client sent, or always the same text."
+    ),
+];
+
+static UPSTREAM: &[Setting] = &[
+    option!(
+        "dial-timeout",
+        One(upstream.dial_timeout, kind::DURATION_POSITIVE),
+        "How long one TCP connect to a sandbox may take."
+    ),
+    option!(
+        "dial-attempts",
+        One(upstream.dial_attempts, count::<u32, 1, 10>()),
+        "How often a sandbox is dialled in all."
+    ),
+    option!(
+        "dial-backoff",
+        One(upstream.dial_backoff, kind::DURATION),
+        "The wait after the n-th failed attempt is n times this."
+    ),
+    option!(
+        "pool-idle-max",
+        One(upstream.pool_idle_max, count::<usize, 0, 1024>()),
+        "Idle connections kept per sandbox and worker; 0 keeps none."
+    ),
+    option!(
+        "pool-idle-timeout",
+        One(upstream.pool_idle_timeout, kind::DURATION_POSITIVE),
+        "How long an idle connection to a sandbox is kept."
+    ),
+    option!(
+        "upstream-allow",
+        Many(upstream.allow, kind::NETWORK),
+        "A network in which endpoints may lie, whatever the directory says; without any, they may lie anywhere."
+    ),
+];
+
+static STREAMS: &[Setting] = &[
+    option!(
+        "stream-idle-timeout",
+        One(stream.idle_timeout, kind::DURATION),
+        "How long a stream may carry nothing either way; 0 is for ever."
+    ),
+    option!(
+        "stream-lifetime-max",
+        One(stream.lifetime_max, kind::DURATION),
+        "How long a stream may live; 0 is for ever."
+    ),
+    option!(
+        "streams-per-client-max",
+        One(stream.per_client_max, count::<u32, 0, 1_000_000>()),
+        "Streams of one client address; 0 is without limit. Everybody behind one NAT is one address."
+    ),
+    option!(
+        "streams-per-sandbox-max",
+        One(stream.per_sandbox_max, count::<u32, 0, 1_000_000>()),
+        "Streams into one sandbox; 0 is without limit."
+    ),
+    option!(
+        "tcp-keepalive-idle",
+        One(stream.keepalive.idle, kind::SECONDS),
+        "Silence on a stream's sockets before TCP asks whether the peer is still there; whole seconds."
+    ),
+    option!(
+        "tcp-keepalive-interval",
+        One(stream.keepalive.interval, kind::SECONDS),
+        "Time between two of those questions; whole seconds."
+    ),
+    option!(
+        "tcp-keepalive-probes",
+        One(stream.keepalive.probes, count::<u32, 1, 127>()),
+        "How many of them may go unanswered before the stream ends."
+    ),
+    option!(
+        "tcp-user-timeout",
+        One(stream.user_timeout, kind::DURATION),
+        "How long sent bytes may stay unacknowledged before the stream ends; 0 leaves it to the kernel."
+    ),
+];
