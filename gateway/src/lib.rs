@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod cli;
 pub mod config;
+pub mod directory;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz_entry;
 pub mod http;
