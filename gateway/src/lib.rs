@@ -17,7 +17,6 @@ pub mod fuzz_entry;
 pub mod http;
 pub mod logging;
 pub mod metrics;
-pub mod probe;
 pub mod route;
 pub mod routes_command;
 pub mod serve;
