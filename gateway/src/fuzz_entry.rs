@@ -157,7 +157,7 @@ fn response_survives_rewriting(head: &ResponseHead, context: ResponseContext) {
     let (request, _) = complete(parse::request(request, &HeadLimits::default())).expect("a plain request is good");
     let rewrite = ResponseRewrite {
         request: &request,
-        set_cookie: None,
+        set_cookies: &[],
         close: false,
         upgrade: context.upgrade && head.status() == 101,
     };
