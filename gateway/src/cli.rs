@@ -175,12 +175,16 @@ fn print(text: &str) -> Result<(), CliError> {
     }
 }
 
-/// An error and what caused it, on one line.
+/// An error and what caused it, on one line. Many errors end with their cause already: it is not said twice.
 fn causes(error: &(dyn Error + Send + Sync + 'static)) -> String {
     let mut line = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        line.push_str(&format!(": {error}"));
+        let text = error.to_string();
+        if !line.ends_with(&text) {
+            line.push_str(": ");
+            line.push_str(&text);
+        }
         cause = error.source();
     }
     line
