@@ -1,6 +1,7 @@
 //! A gateway for Web VNC and sandbox traffic.
 
 pub mod admin;
+pub mod bpf;
 pub mod cli;
 pub mod config;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -8,6 +9,7 @@ pub mod fuzz_entry;
 pub mod http;
 pub mod logging;
 pub mod metrics;
+pub mod probe;
 pub mod route;
 pub mod sys;
 pub mod tunnel;
