@@ -63,6 +63,7 @@ pub enum LoadError {
     },
     /// This thread may not load programs.
     #[error("{} missing (CAP_SYS_ADMIN would do for both)", capability::names(.missing))]
+    #[error("{} missing (or CAP_SYS_ADMIN)", capability::names(.missing))]
     Capability {
         /// What it would take.
         missing: Vec<Capability>,

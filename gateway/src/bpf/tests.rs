@@ -66,6 +66,7 @@ fn a_missing_capability_is_named() {
     assert_eq!(
         LoadError::Capability { missing }.to_string(),
         "CAP_BPF and CAP_NET_ADMIN missing (CAP_SYS_ADMIN would do for both)"
+        "CAP_BPF and CAP_NET_ADMIN missing (or CAP_SYS_ADMIN)"
     );
 }
 
