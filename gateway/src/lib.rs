@@ -3,6 +3,8 @@
 pub mod admin;
 pub mod cli;
 pub mod config;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz_entry;
 pub mod http;
 pub mod logging;
 pub mod metrics;

@@ -186,14 +186,15 @@ impl Socket {
         Ok(send(self.as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL)?)
     }
 
-    /// Waits until the peer has sent its end or the connection has failed, whatever is still unread. Takes nothing.
-    pub async fn hangup(&self) {
+    /// Waits until the connection has failed, by a reset or because its peer vanished; an ordinary end of stream is no
+    /// failure. Takes nothing from the socket.
+    pub async fn broken(&self) {
         match &self.driver.means {
             Means::Ring(ring) => {
-                // A poll that fails leaves nothing to wait for either.
-                ring.poll(&self.fd, libc::POLLRDHUP).await;
+                // POLLERR and POLLHUP are reported unasked, poll(2); a poll that fails leaves nothing to wait for either.
+                ring.poll(&self.fd, 0).await;
             }
-            Means::Epoll(_) => while self.ready(Interest::READABLE).await.is_ok_and(|ready| !ready.is_read_closed()) {},
+            Means::Epoll(_) => while self.ready(Interest::ERROR).await.is_ok_and(|ready| !ready.is_error()) {},
         }
     }
 
@@ -228,10 +229,10 @@ impl Socket {
         Ok(shutdown(self.as_raw_fd(), Shutdown::Write)?)
     }
 
-    /// Ends both directions; pending receives and sends complete.
-    pub fn shutdown(&self) {
+    /// Ends our side's receiving: a receive that waits delivers what has arrived, or the end. Nothing is sent to the peer.
+    pub fn shutdown_read(&self) {
         // The peer may have ended the connection already; then there is nothing left to do.
-        let _ended_already = shutdown(self.as_raw_fd(), Shutdown::Both).is_err();
+        let _ended_already = shutdown(self.as_raw_fd(), Shutdown::Read).is_err();
     }
 
     /// Makes the coming close a reset: unsent data is discarded and the peer gets RST (socket(7), `SO_LINGER` with zero).

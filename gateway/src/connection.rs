@@ -1,0 +1,170 @@
+//! The trunk: what happens to a client's connection, from its first byte to its last.
+//!
+//! Read a head, decide the sandbox, look up its endpoint, then either an ordinary exchange, after which the next head is
+//! read and decided anew, or an upgrade, after which the two sockets are handed to an engine and HTTP is over.
+
+mod account;
+mod call;
+mod close;
+mod exchange;
+mod handshake;
+mod inbox;
+mod relay;
+mod stream;
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use crate::drain::Phase;
+use crate::error::Failure;
+use crate::http::{RequestHead, answer, upgrade};
+use crate::route::{self, Decision};
+use crate::sys::Socket;
+use crate::worker::{Counted, Worker};
+use account::Account;
+use call::Call;
+use close::Close;
+use inbox::{Inbox, ReadHeadError};
+use stream::Accepted;
+
+/// What comes after a request.
+enum Next {
+    /// Another request.
+    Request,
+    /// The end of the connection.
+    Close(Close),
+    /// A stream.
+    Stream(Box<Accepted>),
+}
+
+/// Serves a client's connection to its end.
+pub async fn serve(client: Socket, address: SocketAddr, worker: Rc<Worker>, counted: Counted) {
+    if client.set_nodelay().is_err() {
+        // The client is gone already.
+        return;
+    }
+    let mut inbox = Inbox::new(client);
+    let mut is_first = true;
+    loop {
+        match turn(&mut inbox, address, &worker, is_first).await {
+            Next::Request => is_first = false,
+            Next::Close(how) => return close::close(inbox, how).await,
+            Next::Stream(accepted) => {
+                let (client, to_upstream) = inbox.into_parts();
+                // A task of its own: this one's state, sized for HTTP, need not outlive HTTP.
+                let streaming = stream::run(client, to_upstream, address, *accepted, worker, counted);
+                return drop(tokio::task::spawn_local(streaming));
+            }
+        }
+    }
+}
+
+/// Tells a client that it cannot be served, before it has sent anything.
+pub async fn refuse(client: Socket, failure: Failure, worker: Rc<Worker>) {
+    worker.shared.metrics.failure(failure.code());
+    let out = answer_bytes(&failure, None, &worker.next_request_id(), false);
+    let inbox = Inbox::new(client);
+    if inbox.socket.send_bytes(out).await.is_ok() {
+        close::close(inbox, Close::Linger).await;
+    }
+}
+
+/// One request.
+async fn turn(inbox: &mut Inbox, address: SocketAddr, worker: &Worker, is_first: bool) -> Next {
+    let http = &worker.config().http;
+    // A client that was just accepted is expected to speak; one that has been served may stay silent for longer, unless the
+    // gateway is shutting down.
+    let idle = if is_first { http.head_timeout } else { http.keepalive_timeout };
+    let given_up = async {
+        if is_first {
+            std::future::pending::<()>().await;
+        }
+        worker.shared.drain.reached(Phase::Draining).await;
+    };
+    let head = match inbox.request_head(&worker.limits, idle, http.head_timeout, given_up).await {
+        Ok(Some(head)) => head,
+        Ok(None) => return Next::Close(Close::Now),
+        Err(error) => {
+            let failure = match error {
+                ReadHeadError::Malformed(error) => Failure::Head(error),
+                ReadHeadError::Late => Failure::HeaderTimeout,
+                ReadHeadError::Ended { .. } => return Next::Close(Close::Now),
+            };
+            let mut account = Account::begin(address, worker, None);
+            return fail(inbox, None, &failure, &mut account, worker).await;
+        }
+    };
+    let mut account = Account::begin(address, worker, Some(&head));
+    match respond(inbox, &head, &mut account, worker).await {
+        Ok(next) => {
+            account.finish(&head, worker);
+            next
+        }
+        Err(failure) => fail(inbox, Some(&head), &failure, &mut account, worker).await,
+    }
+}
+
+/// Answers a request, from the sandbox or with a redirect of ours.
+async fn respond(inbox: &mut Inbox, head: &RequestHead, account: &mut Account, worker: &Worker) -> Result<Next, Failure> {
+    let upgrade = upgrade::requested(head).map_err(Failure::Upgrade)?;
+    let target = match route::decide(head, &worker.config().routing)? {
+        Decision::Forward(target) => target,
+        Decision::Redirect { status, location, set_cookies } => {
+            let keeps = keeps_alive(head, worker);
+            let mut out = Vec::new();
+            answer::redirect(status, &location, &set_cookies, account.request_id(), keeps, head.is_head(), &mut out);
+            account.answered(status);
+            return Ok(send_answer(inbox, out, keeps).await);
+        }
+    };
+    account.routed(&target);
+    let located = worker.shared.directory.locate(&target.sandbox).await?;
+    let call = Call::new(worker, head, &target, located, account);
+    match upgrade {
+        None => exchange::exchange(inbox, call).await,
+        Some(upgrade) => handshake::handshake(inbox, call, &upgrade).await,
+    }
+}
+
+/// Answers a failure.
+async fn fail(
+    inbox: &mut Inbox,
+    head: Option<&RequestHead>,
+    failure: &Failure,
+    account: &mut Account,
+    worker: &Worker,
+) -> Next {
+    account.failed(failure, head, worker);
+    let keeps = !failure.closes() && head.is_some_and(|head| keeps_alive(head, worker));
+    let out = answer_bytes(failure, head, account.request_id(), keeps);
+    send_answer(inbox, out, keeps).await
+}
+
+fn answer_bytes(failure: &Failure, head: Option<&RequestHead>, request_id: &str, keeps: bool) -> Vec<u8> {
+    let detail = failure.detail();
+    let answer = answer::Answer {
+        status: failure.status(),
+        code: failure.code(),
+        detail: &detail,
+        retry_after: failure.retry_after(),
+        close: !keeps,
+    };
+    let mut out = Vec::new();
+    let (html, is_head) = head.map_or((false, false), |head| (head.navigates(), head.is_head()));
+    answer::failure(&answer, html, is_head, request_id, &mut out);
+    out
+}
+
+async fn send_answer(inbox: &Inbox, out: Vec<u8>, keeps: bool) -> Next {
+    let sending = inbox.socket.send_bytes(out);
+    match tokio::time::timeout(close::ANSWER_TIMEOUT, sending).await {
+        Ok(Ok(_)) if keeps => Next::Request,
+        Ok(Ok(_)) => Next::Close(Close::Linger),
+        _ => Next::Close(Close::Now),
+    }
+}
+
+/// Whether another request may follow an answer that was written without reading the request's body.
+fn keeps_alive(head: &RequestHead, worker: &Worker) -> bool {
+    head.wants_keep_alive() && head.body().is_empty() && worker.shared.drain.phase() < Phase::Draining
+}

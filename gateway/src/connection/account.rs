@@ -1,0 +1,124 @@
+//! What is known about a request, for its log line and the metrics.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use super::stream::millis;
+use crate::error::Failure;
+use crate::http::RequestHead;
+use crate::route::{SandboxId, Target};
+use crate::worker::Worker;
+
+/// The longest path in a log line, in bytes. The rest is cut off.
+const LOGGED_PATH_BYTES_MAX: usize = 256;
+
+/// One request's account.
+pub(super) struct Account {
+    request_id: String,
+    client: SocketAddr,
+    begun: Instant,
+    status: u16,
+    source: &'static str,
+    sandbox: Option<SandboxId>,
+    endpoint: Option<SocketAddr>,
+    /// Bytes of the request's body and of the response's.
+    pub(super) bytes_up: u64,
+    pub(super) bytes_down: u64,
+    /// Why the exchange was cut after its response had begun.
+    pub(super) cut: Option<&'static str>,
+}
+
+impl Account {
+    pub(super) fn begin(client: SocketAddr, worker: &Worker, head: Option<&RequestHead>) -> Self {
+        let inbound = head.and_then(|head| head.field("x-request-id")).filter(|id| is_usable_id(id));
+        let request_id = match inbound.and_then(|id| std::str::from_utf8(id).ok()) {
+            Some(id) => id.to_owned(),
+            None => worker.next_request_id(),
+        };
+        Self {
+            request_id,
+            client,
+            begun: Instant::now(),
+            status: 0,
+            source: "none",
+            sandbox: None,
+            endpoint: None,
+            bytes_up: 0,
+            bytes_down: 0,
+            cut: None,
+        }
+    }
+
+    pub(super) fn request_id(&self) -> &str {
+        &self.request_id
+    }
+
+    pub(super) fn client(&self) -> SocketAddr {
+        self.client
+    }
+
+    pub(super) fn routed(&mut self, target: &Target) {
+        self.source = target.source.label();
+        self.sandbox = Some(target.sandbox.clone());
+    }
+
+    pub(super) fn dialled(&mut self, endpoint: SocketAddr) {
+        self.endpoint = Some(endpoint);
+    }
+
+    pub(super) fn answered(&mut self, status: u16) {
+        self.status = status;
+    }
+
+    /// Accounts for a request that was answered.
+    pub(super) fn finish(&self, head: &RequestHead, worker: &Worker) {
+        self.log(Some(head), None);
+        self.count(Some(head), worker);
+    }
+
+    /// Accounts for a request that failed.
+    pub(super) fn failed(&mut self, failure: &Failure, head: Option<&RequestHead>, worker: &Worker) {
+        self.status = failure.status();
+        worker.shared.metrics.failure(failure.code());
+        if let Some(rule) = failure.rule() {
+            worker.shared.metrics.rejected(rule);
+        }
+        self.log(head, Some(failure));
+        self.count(head, worker);
+    }
+
+    fn count(&self, head: Option<&RequestHead>, worker: &Worker) {
+        let method = head.map_or("", RequestHead::method);
+        worker.shared.metrics.request(self.source, method, self.status, self.begun.elapsed());
+    }
+
+    fn log(&self, head: Option<&RequestHead>, failure: Option<&Failure>) {
+        let path = head.map_or(&b""[..], RequestHead::path);
+        let path = String::from_utf8_lossy(&path[..path.len().min(LOGGED_PATH_BYTES_MAX)]);
+        tracing::info!(
+            target: "access",
+            request_id = self.request_id,
+            client = %self.client,
+            method = head.map_or("", RequestHead::method),
+            path = %path,
+            status = self.status,
+            source = self.source,
+            sandbox = self.sandbox.as_ref().map(tracing::field::display),
+            endpoint = self.endpoint.map(tracing::field::display),
+            bytes_up = self.bytes_up,
+            bytes_down = self.bytes_down,
+            duration_ms = millis(self.begun.elapsed()),
+            code = failure.map(Failure::code),
+            error = failure.map(tracing::field::display),
+            cut = self.cut,
+            "request"
+        );
+    }
+}
+
+/// Whether a client's request id may go on: short and visible, so that it is harmless in a log line and in a field.
+fn is_usable_id(id: &[u8]) -> bool {
+    /// Enough for two UUIDs.
+    const BYTES_MAX: usize = 128;
+    !id.is_empty() && id.len() <= BYTES_MAX && id.iter().all(u8::is_ascii_graphic)
+}

@@ -1,0 +1,118 @@
+//! A request on its way to its sandbox: what both an exchange and an upgrade need.
+
+use std::net::SocketAddr;
+
+use super::account::Account;
+use super::inbox::{Inbox, ReadHeadError};
+use crate::directory::Located;
+use crate::error::Failure;
+use crate::http::RequestHead;
+use crate::http::rewrite::{self, Forwarding};
+use crate::route::Target;
+use crate::sys::Socket;
+use crate::upstream::{self, DialError, DialOutcome, PoolKey};
+use crate::worker::Worker;
+
+/// A request, its route and its account.
+pub(super) struct Call<'a> {
+    pub(super) worker: &'a Worker,
+    pub(super) head: &'a RequestHead,
+    pub(super) target: &'a Target,
+    pub(super) located: Located,
+    pub(super) account: &'a mut Account,
+}
+
+impl<'a> Call<'a> {
+    pub(super) fn new(
+        worker: &'a Worker,
+        head: &'a RequestHead,
+        target: &'a Target,
+        located: Located,
+        account: &'a mut Account,
+    ) -> Self {
+        Self { worker, head, target, located, account }
+    }
+
+    pub(super) fn endpoint(&self) -> SocketAddr {
+        self.located.endpoint.address()
+    }
+
+    /// Whose connection may carry this call.
+    pub(super) fn pool_key(&self) -> PoolKey {
+        PoolKey {
+            sandbox: self.target.sandbox.clone(),
+            endpoint: self.endpoint(),
+            generation: self.located.generation,
+        }
+    }
+
+    /// Dials the sandbox. When its host is gone, the directory is asked once more: the sandbox may have moved.
+    pub(super) async fn dial(&mut self) -> Result<Inbox, Failure> {
+        let first = match self.dial_once().await {
+            Ok(socket) => return Ok(self.dialled(socket)),
+            Err(error) => error,
+        };
+        if !first.host_is_gone() {
+            return Err(first.into());
+        }
+        let directory = &self.worker.shared.directory;
+        directory.evict(&self.target.sandbox, self.located.endpoint);
+        let again = directory.locate(&self.target.sandbox).await?;
+        if again.endpoint == self.located.endpoint {
+            return Err(first.into());
+        }
+        self.located = again;
+        let socket = self.dial_once().await?;
+        Ok(self.dialled(socket))
+    }
+
+    async fn dial_once(&self) -> Result<Socket, DialError> {
+        let metrics = &self.worker.shared.metrics;
+        let mut tries = 0;
+        upstream::dial(&self.worker.driver, self.endpoint(), &self.worker.config().upstream, |outcome: DialOutcome, time| {
+            if tries > 0 {
+                metrics.dial_retried();
+            }
+            tries += 1;
+            metrics.dial(outcome.label(), time);
+        })
+        .await
+    }
+
+    fn dialled(&mut self, socket: Socket) -> Inbox {
+        self.account.dialled(self.endpoint());
+        Inbox::new(socket)
+    }
+
+    /// The request head as the sandbox gets it.
+    pub(super) fn request_bytes(&self, is_upgrade: bool) -> Vec<u8> {
+        let mut out = Vec::new();
+        rewrite::request(self.head, is_upgrade, &self.forwarding(), &mut out);
+        out
+    }
+
+    pub(super) fn forwarding(&self) -> Forwarding<'_> {
+        let config = self.worker.config();
+        let client = self.account.client().ip();
+        Forwarding {
+            client,
+            client_trusted: config.trusted_proxies.iter().any(|net| net.contains(&client)),
+            tls: false,
+            endpoint: self.endpoint(),
+            host_header: &config.http.host_header,
+            upstream_target: &self.target.upstream_target,
+            public_prefix: &self.target.public_prefix,
+            cookie_name: &config.routing.cookie_name,
+            request_id: self.account.request_id(),
+        }
+    }
+}
+
+/// A response head that did not come.
+pub(super) fn no_response(error: ReadHeadError) -> Failure {
+    match error {
+        ReadHeadError::Malformed(error) => Failure::ResponseHead(error),
+        ReadHeadError::Ended { source, .. } => Failure::UpstreamEnded(source),
+        ReadHeadError::Late => Failure::UpstreamTimeout,
+    }
+}

@@ -1,0 +1,74 @@
+//! An upgrade, up to the 101: nothing of what the client sends behind its head goes to the sandbox before that.
+//!
+//! The sandbox's connection is dialled for this upgrade alone and never pooled. Any other answer than a valid 101 is an
+//! ordinary response, and both connections end with it.
+
+use std::pin::pin;
+
+use super::Next;
+use super::call::{Call, no_response};
+use super::close::Close;
+use super::exchange::{self, INTERIM_MAX};
+use super::inbox::Inbox;
+use super::stream::Accepted;
+use crate::error::Failure;
+use crate::http::ResponseHead;
+use crate::http::parse::ResponseContext;
+use crate::http::rewrite::{self, ResponseRewrite};
+use crate::http::upgrade::Upgrade;
+use crate::sys::Socket;
+
+/// Carries out an upgrade.
+pub(super) async fn handshake(client: &mut Inbox, mut call: Call<'_>, upgrade: &Upgrade) -> Result<Next, Failure> {
+    let permit = call.worker.shared.live.admit(call.account.client().ip(), &call.target.sandbox)?;
+    let mut upstream = call.dial().await?;
+    let limit = call.worker.config().http.response_timeout;
+    let answer = {
+        let mut answer = pin!(tokio::time::timeout(limit, answer(&mut upstream, &client.socket, &call)));
+        tokio::select! {
+            answer = &mut answer => answer.unwrap_or(Err(Failure::UpstreamTimeout))?,
+            // Nobody is left to tell; the dialled connection closes with this call.
+            () = client.socket.broken() => {
+                call.account.cut = Some("client reset");
+                return Ok(Next::Close(Close::Now));
+            }
+        }
+    };
+    if answer.status() != 101 {
+        return exchange::relay_refusal(answer, upstream, &client.socket, &mut call).await;
+    }
+    upgrade.accepted_by(&answer).map_err(Failure::ResponseUpgrade)?;
+    let rewriting =
+        ResponseRewrite { request: call.head, set_cookies: &call.target.set_cookies, close: false, upgrade: true };
+    let mut out = Vec::new();
+    rewrite::response(&answer, &call.forwarding(), &rewriting, &mut out);
+    call.account.answered(answer.status());
+    if client.socket.send_bytes(out).await.is_err() {
+        call.account.cut = Some("client reset");
+        return Ok(Next::Close(Close::Now));
+    }
+    let (upstream, to_client) = upstream.into_parts();
+    Ok(Next::Stream(Box::new(Accepted {
+        upstream,
+        to_client,
+        permit,
+        sandbox: call.target.sandbox.clone(),
+        endpoint: call.endpoint(),
+        request_id: call.account.request_id().to_owned(),
+    })))
+}
+
+/// Sends the request and reads the answer's head.
+async fn answer(upstream: &mut Inbox, client: &Socket, call: &Call<'_>) -> Result<ResponseHead, Failure> {
+    upstream.socket.send_bytes(call.request_bytes(true)).await.map_err(Failure::UpstreamEnded)?;
+    let context = ResponseContext { head_request: false, upgrade_request: true };
+    for _ in 0..INTERIM_MAX {
+        let head = upstream.response_head(context, &call.worker.limits).await.map_err(no_response)?;
+        if !head.is_interim() {
+            return Ok(head);
+        }
+        // A client that is gone is noticed where its connection is watched.
+        let _gone = exchange::pass_interim(&head, client, call).await.is_err();
+    }
+    Err(exchange::too_many_interim())
+}

@@ -1,0 +1,71 @@
+//! From the 101 to the end: the stream's own task, which outlives everything HTTP about its connection.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::route::SandboxId;
+use crate::sys::Socket;
+use crate::tunnel::live::{Direction, Permit};
+use crate::tunnel::{self, Engine, LiveStreams, StreamGuard, Tunnel};
+use crate::worker::{Counted, Worker};
+
+/// An accepted upgrade: everything about the stream but the client's side.
+pub(super) struct Accepted {
+    pub(super) upstream: Socket,
+    /// What the pod sent behind its 101.
+    pub(super) to_client: Vec<u8>,
+    pub(super) permit: Permit,
+    pub(super) sandbox: SandboxId,
+    pub(super) endpoint: SocketAddr,
+    pub(super) request_id: String,
+}
+
+/// Runs an established stream to its end and accounts for it.
+pub(super) async fn run(
+    client: Socket,
+    to_upstream: Vec<u8>,
+    address: SocketAddr,
+    accepted: Accepted,
+    worker: Rc<Worker>,
+    counted: Counted,
+) {
+    let Accepted { upstream, to_client, permit, sandbox, endpoint, request_id } = accepted;
+    for socket in [&client, &upstream] {
+        if let Err(error) = socket.tune(&worker.tuning) {
+            tracing::debug!(%error, "could not tune a stream's socket");
+        }
+    }
+    let engine = Engine::Copy;
+    let stream = LiveStreams::open(permit, worker.index, address, endpoint, engine);
+    worker.shared.metrics.stream_opened(engine.label());
+    let ended = tunnel::run(Tunnel { client, upstream, to_upstream, to_client }, engine, &stream).await;
+    worker.shared.metrics.stream_closed(engine.label(), ended.side.label(), ended.reason.label(), stream.age());
+    tracing::info!(
+        target: "stream",
+        request_id,
+        stream = stream.id(),
+        sandbox = %sandbox,
+        client = %address,
+        endpoint = %endpoint,
+        engine = engine.label(),
+        bytes_up = stream.bytes(Direction::Up),
+        bytes_down = stream.bytes(Direction::Down),
+        duration_ms = millis(stream.age()),
+        side = ended.side.label(),
+        reason = ended.reason.label(),
+        "stream closed"
+    );
+    leave(stream, counted);
+}
+
+/// The registry forgets a stream before the connection is counted out, so that whoever sees no connection sees no stream.
+fn leave(stream: StreamGuard, counted: Counted) {
+    drop(stream);
+    drop(counted);
+}
+
+/// For a log line.
+pub(super) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,234 @@
+//! Where a sandbox listens.
+//!
+//! One [`Directory`] serves every worker. The embedded one is a table that was given at the start; the Redis one is a coherent
+//! cache in front of a hash that other programs write, with one task on the control thread behind it (`redis`). A lookup that
+//! the cache can answer happens on the worker's own thread, without a queue and without an await; every other one is a
+//! message to that task and a wait for its answer, so `locate` works on any runtime.
+
+pub mod cache;
+pub mod embedded;
+pub mod endpoint;
+pub mod record;
+pub mod redis;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+pub use self::embedded::TableError;
+pub use self::endpoint::{Endpoint, EndpointError, EndpointRules};
+pub use self::record::RecordError;
+pub use self::redis::{RedisTask, ServerError};
+use crate::config::RedisConfig;
+use crate::route::SandboxId;
+
+/// The mapping from sandboxes to endpoints, shared by all workers. Cheap to clone.
+#[derive(Clone)]
+pub struct Directory(Arc<Inner>);
+
+struct Inner {
+    kind: Kind,
+    events: Arc<dyn DirectoryEvents>,
+}
+
+enum Kind {
+    Embedded(embedded::Table),
+    Redis(redis::Handle),
+}
+
+/// An answer of the directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Located {
+    /// Where the sandbox listens.
+    pub endpoint: Endpoint,
+    /// Changes whenever the endpoint of this sandbox changed, or the sandbox left and came back: a connection that was opened
+    /// under another generation may lead to somebody else. Never 0, never used twice in one process.
+    pub generation: u64,
+}
+
+/// Why there is no endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum LocateError {
+    /// The directory does not have the sandbox.
+    #[error("the directory does not have this sandbox")]
+    NotFound,
+    /// Nobody can say at present; worth another try in a second.
+    #[error("the directory cannot be asked at present")]
+    Unavailable,
+    /// The directory has the sandbox, but not with an endpoint that may be dialled.
+    #[error(transparent)]
+    BadEndpoint(#[from] RecordError),
+}
+
+impl Directory {
+    /// A directory that is `table` for ever. Every endpoint that `rules` refuse is named in the error.
+    pub fn embedded(
+        table: &BTreeMap<SandboxId, SocketAddr>,
+        rules: &EndpointRules,
+        events: Arc<dyn DirectoryEvents>,
+    ) -> Result<Self, TableError> {
+        let kind = Kind::Embedded(embedded::Table::new(table, rules)?);
+        Ok(Self(Arc::new(Inner { kind, events })))
+    }
+
+    /// A directory in Redis, and the task that talks to the server: nothing is answered before [`RedisTask::run`] is polled.
+    ///
+    /// Fails if `config` names no server that could be talked to; a server that is not there is not an error.
+    pub fn redis(
+        config: &RedisConfig,
+        rules: EndpointRules,
+        events: Arc<dyn DirectoryEvents>,
+        live: Arc<dyn LiveSandboxes>,
+    ) -> Result<(Self, RedisTask), ServerError> {
+        let (handle, task) = redis::new(config, rules, Arc::clone(&events), live)?;
+        Ok((Self(Arc::new(Inner { kind: Kind::Redis(handle), events })), task))
+    }
+
+    /// Where `id` listens now.
+    pub async fn locate(&self, id: &SandboxId) -> Result<Located, LocateError> {
+        let begun = Instant::now();
+        let (source, answer) = match &self.0.kind {
+            Kind::Embedded(table) => (LookupSource::Embedded, table.locate(id)),
+            Kind::Redis(handle) => handle.locate(id, begun).await,
+        };
+        self.0.events.lookup(source, LookupOutcome::of(&answer), begun.elapsed());
+        answer
+    }
+
+    /// Says that the host of `endpoint` is gone (a dial failed with "no route to host" and its like, not with "connection
+    /// refused", which says that the host is there). The next lookup asks the directory again, if `id` still has that endpoint.
+    pub fn evict(&self, id: &SandboxId, endpoint: Endpoint) {
+        if let Kind::Redis(handle) = &self.0.kind
+            && handle.distrust(id, endpoint)
+        {
+            self.0.events.invalidation(InvalidationCause::DialFailure);
+        }
+    }
+
+    /// Whether every sandbox can be located, known or not: what `/readyz` asks.
+    #[must_use]
+    pub fn ready(&self) -> bool {
+        match &self.0.kind {
+            Kind::Embedded(_) => true,
+            Kind::Redis(handle) => handle.is_up(),
+        }
+    }
+}
+
+/// Which sandboxes have live streams, and the means to end them: the registry of streams.
+///
+/// Called on the control thread; both calls return at once.
+pub trait LiveSandboxes: Send + Sync {
+    /// Every sandbox with at least one live stream, once.
+    fn live(&self) -> Vec<SandboxId>;
+
+    /// Ends every stream of a sandbox that has left the directory.
+    fn close(&self, id: &SandboxId);
+}
+
+/// What a directory reports: the metrics.
+pub trait DirectoryEvents: Send + Sync {
+    /// A lookup ended.
+    fn lookup(&self, source: LookupSource, outcome: LookupOutcome, duration: Duration);
+
+    /// Cached entries became "revalidate on next use".
+    fn invalidation(&self, cause: InvalidationCause);
+
+    /// The Redis directory can, or can no longer, answer for every sandbox.
+    fn redis_up(&self, up: bool);
+
+    /// A connection to Redis was made again, after one was lost.
+    fn redis_reconnected(&self);
+}
+
+/// Reports nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoEvents;
+
+impl DirectoryEvents for NoEvents {
+    fn lookup(&self, _: LookupSource, _: LookupOutcome, _: Duration) {}
+    fn invalidation(&self, _: InvalidationCause) {}
+    fn redis_up(&self, _: bool) {}
+    fn redis_reconnected(&self) {}
+}
+
+/// Who answered a lookup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum LookupSource {
+    /// The embedded table.
+    Embedded,
+    /// The cache, with an entry that no change has touched.
+    Cache,
+    /// Redis, or its absence.
+    Redis,
+    /// The cache, with an entry that may have changed, because Redis could not be asked.
+    Stale,
+}
+
+impl LookupSource {
+    /// The metric label.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Embedded => "embedded",
+            Self::Cache => "cache",
+            Self::Redis => "redis",
+            Self::Stale => "stale",
+        }
+    }
+}
+
+/// What a lookup found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum LookupOutcome {
+    /// An endpoint.
+    Hit,
+    /// That the directory does not have the sandbox.
+    Miss,
+    /// Nobody to ask, or an endpoint that may not be dialled.
+    Error,
+}
+
+impl LookupOutcome {
+    /// The metric label.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Hit => "hit",
+            Self::Miss => "miss",
+            Self::Error => "error",
+        }
+    }
+
+    fn of(answer: &Result<Located, LocateError>) -> Self {
+        match answer {
+            Ok(_) => Self::Hit,
+            Err(LocateError::NotFound) => Self::Miss,
+            Err(LocateError::Unavailable | LocateError::BadEndpoint(_)) => Self::Error,
+        }
+    }
+}
+
+/// Why cached entries became "revalidate on next use".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum InvalidationCause {
+    /// The server said that the hash changed. All entries.
+    Push,
+    /// Connected again: pushes may have been missed. All entries.
+    Reconnect,
+    /// A host could not be reached. One entry.
+    DialFailure,
+}
+
+impl InvalidationCause {
+    /// The metric label.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Push => "push",
+            Self::Reconnect => "reconnect",
+            Self::DialFailure => "dial_failure",
+        }
+    }
+}

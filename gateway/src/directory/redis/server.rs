@@ -1,0 +1,188 @@
+//! The Redis server: how it is reached, and the few commands that the directory needs.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use redis::aio::{AsyncPushSender, MultiplexedConnection};
+use redis::{
+    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion, RedisError,
+};
+
+use super::session::FLIGHTS_MAX;
+use crate::config::RedisConfig;
+
+/// A server that can be connected to, as often as needed. Neither this nor its errors ever show a password.
+pub struct Server {
+    info: ConnectionInfo,
+    hash: String,
+    password_file: Option<PathBuf>,
+    connect_timeout: Duration,
+    response_timeout: Duration,
+}
+
+/// Why a configuration names no server.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// Not a URL of a known form.
+    #[error("the redis url is not usable: {0}")]
+    Url(RedisError),
+    /// `#insecure` would switch the check of the server's certificate off, which this build cannot and should not do.
+    #[error("the redis url asks for unchecked certificates; use a trusted one (SSL_CERT_FILE names more roots)")]
+    UncheckedTls,
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The password could not be read.
+    #[error("cannot read the password from {path}: {source}", path = .path.display())]
+    PasswordFile {
+        /// Which file was to be read.
+        path: PathBuf,
+        /// What went wrong.
+        source: std::io::Error,
+    },
+    /// The server is not there, or it said no.
+    #[error(transparent)]
+    Redis(#[from] RedisError),
+}
+
+/// One connection. Clones share it.
+#[derive(Clone)]
+pub struct Link {
+    connection: MultiplexedConnection,
+    hash: String,
+}
+
+impl Server {
+    /// Understands `redis://[user][:password@]host[:port][/database]`, `rediss://` (TLS, checked against the system's roots),
+    /// and `unix:` or `redis+unix://` with a path and `?db=` and `?pass=`. Nothing is connected yet.
+    pub fn new(config: &RedisConfig) -> Result<Self, ServerError> {
+        let info = config.url.as_str().into_connection_info().map_err(ServerError::Url)?;
+        match info.addr() {
+            ConnectionAddr::TcpTls { insecure: true, .. } => return Err(ServerError::UncheckedTls),
+            // Fails if there is a provider already, which is as good.
+            ConnectionAddr::TcpTls { .. } => drop(rustls::crypto::ring::default_provider().install_default()),
+            _ => {}
+        }
+        Ok(Self {
+            info,
+            hash: config.hash.clone(),
+            password_file: config.password_file.clone(),
+            connect_timeout: config.connect_timeout,
+            response_timeout: config.response_timeout,
+        })
+    }
+
+    /// Host and port, or path: what may be logged.
+    #[must_use]
+    pub fn address(&self) -> String {
+        self.info.addr().to_string()
+    }
+
+    /// A connection for a few commands. The server's name is resolved anew (it may have moved), and a password file read
+    /// anew (mounted secrets rotate).
+    pub async fn connect(&self) -> Result<Link, ConnectError> {
+        self.open(AsyncConnectionConfig::new()).await
+    }
+
+    /// A connection on which the server says when the hash changes, to `on_push`, from now on.
+    pub(super) async fn connect_tracking(&self, on_push: impl AsyncPushSender) -> Result<Link, ConnectError> {
+        let mut link = self.open(AsyncConnectionConfig::new().set_push_sender(on_push)).await?;
+        let mut track = redis::cmd("CLIENT");
+        track.arg("TRACKING").arg("ON").arg("BCAST").arg("PREFIX").arg(&self.hash);
+        track.query_async::<()>(&mut link.connection).await?;
+        Ok(link)
+    }
+
+    async fn open(&self, config: AsyncConnectionConfig) -> Result<Link, ConnectError> {
+        let mut settings = self.info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+        if let Some(password) = self.password_from_file()? {
+            settings = settings.set_password(password);
+        }
+        let client = Client::open(self.info.clone().set_redis_settings(settings))?;
+        let config = config
+            .set_connection_timeout(Some(self.connect_timeout))
+            .set_response_timeout(Some(self.response_timeout))
+            .set_pipeline_buffer_size(FLIGHTS_MAX);
+        let connection = client.get_multiplexed_async_connection_with_config(&config).await?;
+        Ok(Link { connection, hash: self.hash.clone() })
+    }
+
+    /// The first line of the password file, if there is one.
+    fn password_from_file(&self) -> Result<Option<String>, ConnectError> {
+        let Some(path) = &self.password_file else { return Ok(None) };
+        match std::fs::read_to_string(path) {
+            Ok(text) => Ok(Some(text.lines().next().unwrap_or_default().to_owned())),
+            Err(source) => Err(ConnectError::PasswordFile { path: path.clone(), source }),
+        }
+    }
+}
+
+impl Link {
+    /// How many fields the hash has; 0 if there is no hash. Costs the server nothing, and fails with whatever would make a
+    /// lookup fail: that makes it the probe.
+    pub(super) async fn count(&mut self) -> Result<u64, RedisError> {
+        self.on_hash("HLEN").query_async(&mut self.connection).await
+    }
+
+    /// The value of one field.
+    pub async fn get(&mut self, field: &str) -> Result<Option<Vec<u8>>, RedisError> {
+        self.on_hash("HGET").arg(field).query_async(&mut self.connection).await
+    }
+
+    /// The values of several fields, in their order.
+    pub(super) async fn get_many(&mut self, fields: &[String]) -> Result<Vec<Option<Vec<u8>>>, RedisError> {
+        self.on_hash("HMGET").arg(fields).query_async(&mut self.connection).await
+    }
+
+    /// Every field with its value.
+    pub async fn get_all(&mut self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, RedisError> {
+        self.on_hash("HGETALL").query_async(&mut self.connection).await
+    }
+
+    /// Sets one field.
+    pub async fn set(&mut self, field: &str, value: &str) -> Result<(), RedisError> {
+        let _added: u64 = self.on_hash("HSET").arg(field).arg(value).query_async(&mut self.connection).await?;
+        Ok(())
+    }
+
+    /// Removes one field. Says whether it was there.
+    pub async fn remove(&mut self, field: &str) -> Result<bool, RedisError> {
+        self.on_hash("HDEL").arg(field).query_async(&mut self.connection).await
+    }
+
+    fn on_hash(&self, command: &str) -> redis::Cmd {
+        let mut command = redis::cmd(command);
+        command.arg(&self.hash);
+        command
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(url: &str) -> Result<String, String> {
+        Server::new(&RedisConfig::at(url)).map(|server| server.address()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn every_form_of_url_names_its_server() {
+        assert_eq!(address("redis://registry.example"), Ok("registry.example:6379".to_owned()));
+        assert_eq!(address("redis://user:secret@10.0.0.1:7000/3"), Ok("10.0.0.1:7000".to_owned()));
+        assert_eq!(address("redis://[::1]:7000"), Ok("::1:7000".to_owned()));
+        assert_eq!(address("rediss://registry.example:7001"), Ok("registry.example:7001".to_owned()));
+        assert_eq!(address("unix:/run/redis.sock?db=2&pass=secret"), Ok("/run/redis.sock".to_owned()));
+        assert_eq!(address("redis+unix:///run/redis.sock"), Ok("/run/redis.sock".to_owned()));
+    }
+
+    #[test]
+    fn an_unusable_url_is_refused_without_being_shown() {
+        for url in ["", "http://:secret@host", "redis://", "redis://:secret@host/x", "rediss://:secret@host/#insecure"]
+        {
+            let error = address(url).unwrap_err();
+            assert!(!error.contains("secret"), "{error}");
+        }
+    }
+}
