@@ -1,1 +1,4 @@
 //! The list of stories.
+
+#[cfg(test)]
+mod webvnc;

@@ -33,7 +33,7 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use crate::metrics::Metrics;
-use crate::tunnel::live::StreamInfo;
+use crate::tunnel::{LiveStreams, Reason};
 use query::StreamsQuery;
 
 mod query;
@@ -44,7 +44,7 @@ pub struct AdminState {
     /// Behind `/readyz`.
     pub readiness: Arc<dyn Readiness>,
     /// Behind `/streams`.
-    pub streams: Arc<dyn StreamsView>,
+    pub streams: Arc<LiveStreams>,
     /// Behind `/metrics`.
     pub metrics: Arc<Metrics>,
 }
@@ -53,15 +53,6 @@ pub struct AdminState {
 pub trait Readiness: Send + Sync {
     /// Why not, one short text per reason: `draining`, `directory unavailable`, `listeners not bound`. Empty: ready.
     fn reasons(&self) -> Vec<&'static str>;
-}
-
-/// The registry of live streams, as somebody who asks sees it.
-pub trait StreamsView: Send + Sync {
-    /// All streams that are open now.
-    fn snapshot(&self) -> Vec<StreamInfo>;
-
-    /// Closes a stream on an operator's behalf. Returns whether there was one with this id.
-    fn close(&self, id: u64) -> bool;
 }
 
 /// How much a client of the admin listener may cost.
@@ -193,7 +184,7 @@ async fn list_streams(State(state): State<AdminState>, RawQuery(query): RawQuery
 
 async fn close_stream(State(state): State<AdminState>, Path(id): Path<String>) -> StatusCode {
     match id.parse() {
-        Ok(id) if state.streams.close(id) => StatusCode::NO_CONTENT,
+        Ok(id) if state.streams.close(id, Reason::Operator) => StatusCode::NO_CONTENT,
         _ => StatusCode::NOT_FOUND,
     }
 }

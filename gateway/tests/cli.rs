@@ -107,9 +107,9 @@ fn the_version_is_the_packages() {
 }
 
 #[test]
-fn the_readme_table_comes_from_the_program() {
-    let output = gateway(&["docs", "config-table"]);
-    assert_eq!(stdout(&output), gateway::config::table::markdown_table());
+fn the_readme_tables_come_from_the_program() {
+    assert_eq!(stdout(&gateway(&["docs", "config-table"])), gateway::config::table::markdown_table());
+    assert_eq!(stdout(&gateway(&["docs", "metrics-table"])), gateway::metrics::markdown_table());
 }
 
 fn gateway(arguments: &[&str]) -> Output {

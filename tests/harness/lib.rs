@@ -1,1 +1,16 @@
-//! Builders that let a story read as sentences.
+//! Builders that let a story read as sentences: the real gateway, real Redis, real desktops, a real browser.
+//!
+//! Everything here blocks and returns [`anyhow::Result`]: a story unwraps, `cargo xtask demo` reports.
+//! Each value owns the processes it started and ends exactly those when it is dropped.
+
+pub mod browser;
+pub mod desktop;
+pub mod gateway;
+pub mod http;
+pub mod need;
+pub mod novnc;
+pub mod process;
+pub mod redis;
+pub mod target;
+pub mod viewer;
+pub mod wait;

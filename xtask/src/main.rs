@@ -2,6 +2,9 @@
 
 mod apt;
 mod build_ebpf;
+mod demo;
+mod novnc;
+mod setup;
 mod tidy;
 
 use clap::Parser;
@@ -12,6 +15,10 @@ use clap::Parser;
 enum Task {
     /// Build the kernel side and write the object that the gateway embeds.
     BuildEbpf(build_ebpf::Options),
+    /// Show two real desktops through the gateway.
+    Demo(demo::Options),
+    /// Install what the stories need: Redis, desktops, a browser, and the files of several noVNC versions.
+    Setup(setup::Options),
     /// Check the repository's style, all findings at once.
     Tidy(tidy::Options),
 }
@@ -19,6 +26,8 @@ enum Task {
 fn main() -> anyhow::Result<()> {
     match Task::parse() {
         Task::BuildEbpf(options) => build_ebpf::run(&options),
+        Task::Demo(options) => demo::run(&options),
+        Task::Setup(options) => setup::run(&options),
         Task::Tidy(options) => tidy::run(&options),
     }
 }

@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
 use crate::tunnel::live::{Caps, Direction};
-use crate::tunnel::{Engine, LiveStreams, Reason, StreamGuard};
+use crate::tunnel::{Engine, StreamGuard};
 
 /// Long enough for a slow machine; no test waits for it unless it fails.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -21,18 +21,6 @@ impl Readiness for Reasons {
     }
 }
 
-struct Registry(Arc<LiveStreams>);
-
-impl StreamsView for Registry {
-    fn snapshot(&self) -> Vec<StreamInfo> {
-        self.0.snapshot()
-    }
-
-    fn close(&self, id: u64) -> bool {
-        self.0.close(id, Reason::Operator)
-    }
-}
-
 struct Admin {
     address: SocketAddr,
     reasons: Arc<Reasons>,
@@ -43,11 +31,8 @@ async fn admin_within(limits: Limits) -> Admin {
     let (reasons, streams) = (Arc::new(Reasons::default()), LiveStreams::new(1, Caps::default()));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let state = AdminState {
-        readiness: reasons.clone(),
-        streams: Arc::new(Registry(Arc::clone(&streams))),
-        metrics: Arc::new(Metrics::default()),
-    };
+    let state =
+        AdminState { readiness: reasons.clone(), streams: Arc::clone(&streams), metrics: Arc::new(Metrics::default()) };
     drop(tokio::spawn(serve_within(limits, listener, state)));
     Admin { address, reasons, streams }
 }

@@ -20,8 +20,8 @@ pub(super) struct Environment {
     pub(super) assignments: Vec<Assignment>,
 }
 
-/// Picks the `GATEWAY_*` variables out of an environment. An empty variable counts as not set, since that is what templates
-/// make of a missing value.
+/// Picks the `GATEWAY_*` variables out of an environment. An empty variable counts as not set, since that is what
+/// templates make of a missing value.
 #[must_use]
 pub(super) fn read(variables: Vec<(OsString, OsString)>, problems: &mut Vec<Problem>) -> Environment {
     let mut environment = Environment::default();
@@ -53,9 +53,10 @@ pub(super) fn read(variables: Vec<(OsString, OsString)>, problems: &mut Vec<Prob
 }
 
 /// Whether Kubernetes made this variable for a Service whose name begins with `gateway`: `GATEWAY_SERVICE_HOST`,
-/// `GATEWAY_SERVICE_PORT`, `GATEWAY_SERVICE_PORT_HTTP`, `GATEWAY_PORT`, `GATEWAY_PORT_80_TCP`, `GATEWAY_PORT_80_TCP_ADDR` and
-/// their like, also with more of the Service's name in between. Every pod of its namespace gets them unless
-/// `enableServiceLinks` is off, so they must not stop the program from starting. No option has such a name.
+/// `GATEWAY_SERVICE_PORT`, `GATEWAY_SERVICE_PORT_HTTP`, `GATEWAY_PORT`, `GATEWAY_PORT_80_TCP`,
+/// `GATEWAY_PORT_80_TCP_ADDR` and their like, also with more of the Service's name in between. Every pod of its
+/// namespace gets them unless `enableServiceLinks` is off, so they must not stop the program from starting. No option
+/// has such a name.
 fn is_service_link(name: &str) -> bool {
     let port_link = |rest: &str| {
         let mut words = rest.split('_');

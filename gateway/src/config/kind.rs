@@ -28,7 +28,8 @@ pub struct Kind<T> {
 /// The longest duration that can be written. A deadline is `now` plus a duration and must not overflow.
 pub const DURATION_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// An address to listen on. Names are refused: which of a name's addresses was meant, nobody could tell from the outside.
+/// An address to listen on. Names are refused: which of a name's addresses was meant, nobody could tell from the
+/// outside.
 pub const ADDRESS: Kind<SocketAddr> = Kind {
     placeholder: "IP:PORT",
     parse: |text| text.parse().map_err(|_| expected("IP:PORT such as 0.0.0.0:8080 or [::1]:8080", text)),

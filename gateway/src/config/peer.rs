@@ -62,7 +62,8 @@ impl HostPort {
 }
 
 impl RedisUrl {
-    /// Reads a URL, or says what would have been right. What stands behind the scheme is judged by the client that uses it.
+    /// Reads a URL, or says what would have been right. What stands behind the scheme is judged by the client that uses
+    /// it.
     pub fn parse(text: &str) -> Result<Self, String> {
         const SCHEMES: [&str; 5] = ["redis://", "rediss://", "unix://", "redis+unix://", "unix:"];
         let known = SCHEMES.iter().any(|scheme| text.len() > scheme.len() && text.starts_with(scheme));
