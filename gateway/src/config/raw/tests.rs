@@ -46,7 +46,10 @@ fn a_list_replaces_the_list_of_a_lower_layer() {
     let addresses = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<SocketAddr>>();
     assert_eq!(listen(Layers { file: path(), ..Layers::default() }), addresses(&["127.0.0.1:1", "127.0.0.1:2"]));
     let environment = variables(&[("GATEWAY_LISTEN", "127.0.0.1:3, [::1]:4")]);
-    assert_eq!(listen(Layers { environment, file: path(), ..Layers::default() }), addresses(&["127.0.0.1:3", "[::1]:4"]));
+    assert_eq!(
+        listen(Layers { environment, file: path(), ..Layers::default() }),
+        addresses(&["127.0.0.1:3", "[::1]:4"])
+    );
     let flags = flags(&[("listen", "127.0.0.1:5")]);
     assert_eq!(listen(Layers { flags, file: path(), ..Layers::default() }), addresses(&["127.0.0.1:5"]));
 }
@@ -115,10 +118,7 @@ fn values_that_exclude_each_other_are_refused() {
             &[("sandbox", "1=127.0.0.1:1"), ("redis", "redis://127.0.0.1")],
             "--sandbox: conflicts with --redis: the directory is either this table or Redis",
         ),
-        (
-            &[("sandbox", "1=127.0.0.1:1,1=127.0.0.1:2")],
-            "--sandbox: sandbox '1' was given before, at --sandbox",
-        ),
+        (&[("sandbox", "1=127.0.0.1:1,1=127.0.0.1:2")], "--sandbox: sandbox '1' was given before, at --sandbox"),
         (&[("listen", "127.0.0.1:1,127.0.0.1:1")], "--listen: 127.0.0.1:1 was given before"),
         (
             &[("listen", "127.0.0.1:9090")],
@@ -156,7 +156,9 @@ fn lists_that_must_not_be_empty_are_not() {
 #[test]
 fn host_names_are_looked_up_once_and_all_that_have_no_address_are_reported() {
     let lookup = |address: &HostPort| match &*address.host {
-        "pod" => Ok(vec![SocketAddr::from(([10, 0, 0, 1], address.port)), SocketAddr::from(([10, 0, 0, 2], address.port))]),
+        "pod" => {
+            Ok(vec![SocketAddr::from(([10, 0, 0, 1], address.port)), SocketAddr::from(([10, 0, 0, 2], address.port))])
+        }
         "empty" => Ok(Vec::new()),
         _ => Err(io::Error::other("no such name")),
     };
@@ -166,7 +168,8 @@ fn host_names_are_looked_up_once_and_all_that_have_no_address_are_reported() {
     };
     assert_eq!(table.into_iter().collect::<Vec<_>>(), [("1".parse().unwrap(), "10.0.0.1:80".parse().unwrap())]);
     let problems = draft("1=pod:80,2=gone:80,3=empty:80").resolve(&lookup).unwrap_err().to_string();
-    let expected = "--sandbox: no address for host 'gone': no such name\n--sandbox: no address for host 'empty': it has none";
+    let expected =
+        "--sandbox: no address for host 'gone': no such name\n--sandbox: no address for host 'empty': it has none";
     assert_eq!(problems, expected);
 }
 
@@ -177,7 +180,10 @@ fn a_redis_password_is_used_but_never_shown() {
     let shown = [draft.to_toml(), format!("{draft:?}"), format!("{:?}", layers())];
     assert!(draft.to_toml().contains("redis://***@127.0.0.1:6379/1"), "{}", draft.to_toml());
     let config = draft.resolve(&no_lookup).unwrap();
-    assert!(!format!("{config:?}").contains("secret") && shown.iter().all(|text| !text.contains("secret")), "{shown:?}");
+    assert!(
+        !format!("{config:?}").contains("secret") && shown.iter().all(|text| !text.contains("secret")),
+        "{shown:?}"
+    );
     let DirectoryConfig::Redis(redis) = config.directory else { panic!("Redis was named") };
     assert_eq!(redis.url, "redis://user:secret@127.0.0.1:6379/1");
     assert_eq!(redis, RedisConfig { url: redis.url.clone(), ..RedisConfig::at("") });
@@ -185,7 +191,8 @@ fn a_redis_password_is_used_but_never_shown() {
 
 #[test]
 fn the_printed_configuration_is_a_file_that_says_the_same() {
-    let written = &[("listen", "127.0.0.1:1"), ("sandbox", "a.b=pod:80,2=[::1]:1"), ("redis-hash", "0123"), ("workers", "2")];
+    let written =
+        &[("listen", "127.0.0.1:1"), ("sandbox", "a.b=pod:80,2=[::1]:1"), ("redis-hash", "0123"), ("workers", "2")];
     let draft = read(Layers { flags: flags(written), ..Layers::default() }).unwrap();
     let file = file(&draft.to_toml());
     let again = read(Layers { file: Some(file.path().to_owned()), ..Layers::default() }).unwrap();
@@ -195,7 +202,8 @@ fn the_printed_configuration_is_a_file_that_says_the_same() {
 #[test]
 fn every_option_round_trips_through_every_layer() {
     for setting in options::all() {
-        let mut runner = TestRunner::new(RunnerConfig { cases: 32, failure_persistence: None, ..RunnerConfig::default() });
+        let mut runner =
+            TestRunner::new(RunnerConfig { cases: 32, failure_persistence: None, ..RunnerConfig::default() });
         let texts = btree_set(text_of(setting), 1..=if setting.field.repeats() { 4 } else { 1 });
         let outcome = runner.run(&texts, |texts| {
             let texts: Vec<_> = texts.into_iter().collect();
@@ -211,7 +219,8 @@ fn every_option_round_trips_through_every_layer() {
 
 /// Texts that the option takes beside the defaults of all others.
 fn text_of(setting: &Setting) -> BoxedStrategy<String> {
-    let address = || prop_oneof!["127\\.[0-9]\\.[1-9]\\.[0-9]:[1-9][0-9]{3}", "\\[fd00::[1-9a-f]{1,4}\\]:[1-9][0-9]{2}"];
+    let address =
+        || prop_oneof!["127\\.[0-9]\\.[1-9]\\.[0-9]:[1-9][0-9]{3}", "\\[fd00::[1-9a-f]{1,4}\\]:[1-9][0-9]{2}"];
     match setting.field.placeholder() {
         "IP:PORT" => address().boxed(),
         "CIDR" => "10\\.[1-9]\\.0\\.0/(16|24)|fd0[0-9]::/16|192\\.168\\.1\\.[1-9]".boxed(),
