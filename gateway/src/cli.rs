@@ -16,7 +16,9 @@ use crate::config::problem::Problems;
 use crate::config::raw::{self, Layers};
 use crate::config::resolve::system_lookup;
 use crate::config::{Config, DirectoryConfig, RedisConfig, table};
-use crate::route::SandboxId;
+use crate::metrics;
+use crate::routes_command::{self, RoutesAction};
+use crate::serve;
 
 pub use flags::{DirectoryFlags, EveryFlag};
 
@@ -72,34 +74,10 @@ pub enum Command {
 pub struct Routes {
     /// What to do with the directory.
     #[command(subcommand)]
-    pub command: RoutesCommand,
+    pub action: RoutesAction,
     /// Where the directory is.
     #[command(flatten)]
     pub flags: DirectoryFlags,
-}
-
-/// What can be done with the Redis directory.
-#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
-pub enum RoutesCommand {
-    /// Print every sandbox and its endpoint
-    List,
-    /// Print one sandbox's endpoint
-    Get {
-        /// Which sandbox
-        id: SandboxId,
-    },
-    /// Enter a sandbox, or move it
-    Set {
-        /// Which sandbox
-        id: SandboxId,
-        /// Where it listens: IP:PORT
-        endpoint: std::net::SocketAddr,
-    },
-    /// Take a sandbox out; its live streams are closed by every gateway
-    Remove {
-        /// Which sandbox
-        id: SandboxId,
-    },
 }
 
 /// The tables that the README takes from the code.
@@ -107,6 +85,8 @@ pub enum RoutesCommand {
 pub enum DocsTable {
     /// Every option
     ConfigTable,
+    /// Every metric
+    MetricsTable,
 }
 
 /// Why a command did not do what was asked.
@@ -129,14 +109,14 @@ pub enum CliError {
 /// Why it could not be done.
 pub fn run(command: Command) -> Result<(), CliError> {
     match command {
-        Command::Serve(flags) => serve(&configure(flags.layers())?),
+        Command::Serve(flags) => serve(configure(flags.layers())?),
         Command::CheckConfig { file } => {
             let _draft = raw::read(Layers { file: Some(file), ..Layers::default() })?;
             print("configuration OK\n")
         }
         Command::PrintConfig(flags) => print(&raw::read(flags.layers())?.to_toml()),
-        Command::Routes(Routes { command, flags }) => match configure(flags.layers())?.directory {
-            DirectoryConfig::Redis(redis) => routes(&command, &redis),
+        Command::Routes(Routes { action, flags }) => match configure(flags.layers())?.directory {
+            DirectoryConfig::Redis(redis) => routes(action, &redis),
             DirectoryConfig::Embedded(_) => Err(CliError::NoRedis),
         },
         Command::Probe { json } => probe(json),
@@ -146,6 +126,7 @@ pub fn run(command: Command) -> Result<(), CliError> {
             print(&String::from_utf8_lossy(&script))
         }
         Command::Docs { table: DocsTable::ConfigTable } => print(&table::markdown_table()),
+        Command::Docs { table: DocsTable::MetricsTable } => print(&metrics::markdown_table()),
     }
 }
 
@@ -164,14 +145,17 @@ impl CliError {
     }
 }
 
-fn serve(config: &Config) -> Result<(), CliError> {
+fn serve(config: Config) -> Result<(), CliError> {
     crate::logging::init(config.log, &config.log_level).map_err(CliError::runtime)?;
-    Err(CliError::runtime("this build cannot serve"))
+    serve::run(config).map_err(CliError::runtime)
 }
 
-fn routes(command: &RoutesCommand, redis: &RedisConfig) -> Result<(), CliError> {
-    let _ = (command, redis);
-    Err(CliError::runtime("this build cannot talk to Redis"))
+fn routes(action: RoutesAction, redis: &RedisConfig) -> Result<(), CliError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CliError::runtime)?;
+    let mut out = Vec::new();
+    let done = runtime.block_on(routes_command::run(action, redis, &mut out));
+    print(&String::from_utf8_lossy(&out))?;
+    done.map_err(CliError::runtime)
 }
 
 fn probe(json: bool) -> Result<(), CliError> {

@@ -1,7 +1,7 @@
 //! What the program runs with: resolved, complete and checked.
 //!
-//! Every default stands here, in a `Default` impl, and nowhere else; the option table reads them back for `--help` and the
-//! README. What the operator wrote, and where, is `raw`'s business: nothing behind this file knows flags or files.
+//! Every default stands here, in a `Default` impl, and nowhere else; the option table reads them back for `--help` and
+//! the README. What the operator wrote, and where, is `raw`'s business: nothing behind this file knows flags or files.
 
 pub mod choice;
 pub mod kind;
@@ -35,7 +35,8 @@ const KIBIBYTE: usize = 1024;
 /// The whole configuration of one gateway process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// Where clients connect: one SO_REUSEPORT listener per address and worker. Never empty. Port 0 lets the kernel choose.
+    /// Where clients connect: one SO_REUSEPORT listener per address and worker. Never empty. Port 0 lets the kernel
+    /// choose.
     pub listen: Vec<SocketAddr>,
     /// Where metrics, health and the list of streams are served. Loopback by default, since it has no authentication.
     pub admin: SocketAddr,
@@ -53,10 +54,11 @@ pub struct Config {
     pub upstream: UpstreamConfig,
     /// Limits of established streams.
     pub stream: StreamConfig,
-    /// How long live streams may go on after SIGTERM. 30 s fits under Kubernetes' default grace period of the same length.
+    /// How long live streams may go on after SIGTERM. 30 s fits under Kubernetes' default grace period of the same
+    /// length.
     pub drain_timeout: Duration,
-    /// How long connections are still accepted after SIGTERM, with readiness already red: the time that load balancers need
-    /// to notice. 0 by default, since only a deployment behind one needs it.
+    /// How long connections are still accepted after SIGTERM, with readiness already red: the time that load balancers
+    /// need to notice. 0 by default, since only a deployment behind one needs it.
     pub drain_delay: Duration,
     /// What log lines look like.
     pub log: LogFormat,
@@ -88,7 +90,8 @@ pub struct RoutingConfig {
     pub sources: Sources,
     /// Below which path the path and cookie sources work. Begins and ends with a slash.
     pub path_prefix: String,
-    /// Whether prefix and id are cut from the path that the sandbox sees. On by default: a pod serves noVNC at its root.
+    /// Whether prefix and id are cut from the path that the sandbox sees. On by default: a pod serves noVNC at its
+    /// root.
     pub strip: bool,
     /// The cookie that remembers the sandbox of a tab whose assets and WebSocket carry no id in their path.
     pub cookie_name: String,
@@ -150,8 +153,8 @@ pub struct RedisConfig {
     pub cache_entries_max: usize,
     /// How long "not in the directory" is believed, so that a flood of requests for nothing does not reach Redis.
     pub negative_ttl: Duration,
-    /// A file whose first line is the password; it takes the place of the one in `url`. Read again at each reconnect, since
-    /// mounted secrets rotate.
+    /// A file whose first line is the password; it takes the place of the one in `url`. Read again at each reconnect,
+    /// since mounted secrets rotate.
     pub password_file: Option<PathBuf>,
 }
 
@@ -164,13 +167,16 @@ pub struct HttpConfig {
     pub head_bytes_max: usize,
     /// How many header fields a head may have. More is answered with 431.
     pub fields_max: usize,
-    /// From a request's first byte to the end of its head. Absolute, so that a slow sender cannot renew it byte by byte.
+    /// From a request's first byte to the end of its head. Absolute, so that a slow sender cannot renew it byte by
+    /// byte.
     pub head_timeout: Duration,
-    /// How long a connection without a request stays open. 75 s outlives the 60 s of most load balancers' idle timeouts.
+    /// How long a connection without a request stays open. 75 s outlives the 60 s of most load balancers' idle
+    /// timeouts.
     pub keepalive_timeout: Duration,
     /// How long a body may make no progress, in either direction.
     pub body_timeout: Duration,
-    /// From the end of a request to the end of the sandbox's response head. Long, since sandboxes run their users' work.
+    /// From the end of a request to the end of the sandbox's response head. Long, since sandboxes run their users'
+    /// work.
     pub response_timeout: Duration,
     /// What the sandbox sees as Host.
     pub host_header: HostHeader,
@@ -200,7 +206,8 @@ pub struct UpstreamConfig {
     pub dial_backoff: Duration,
     /// How many idle connections are kept per sandbox and worker.
     pub pool_idle_max: usize,
-    /// How long an idle connection is kept. Shorter than the servers' own timeouts, so that they rarely close under a request.
+    /// How long an idle connection is kept. Shorter than the servers' own timeouts, so that they rarely close under a
+    /// request.
     pub pool_idle_timeout: Duration,
     /// Where endpoints may lie. Empty: anywhere.
     pub allow: Vec<IpNet>,
@@ -305,7 +312,8 @@ impl RedisConfig {
     pub fn redacted_url(&self) -> String {
         let scheme_end = self.url.find("://").map_or(0, |scheme| scheme + "://".len());
         let (scheme, rest) = self.url.split_at(scheme_end);
-        // Looked for in the whole rest, and from its end: a password with an unescaped '@', '/' or '?' must not show either.
+        // Looked for in the whole rest, and from its end: a password with an unescaped '@', '/' or '?' must not show
+        // either.
         let (credentials, address) = rest.rsplit_once('@').map_or(("", rest), |(_, address)| ("***@", address));
         let address = address.split(['?', '#']).next().unwrap_or_default();
         format!("{scheme}{credentials}{address}")

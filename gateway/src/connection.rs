@@ -17,7 +17,8 @@ use std::rc::Rc;
 
 use crate::drain::Phase;
 use crate::error::Failure;
-use crate::http::{RequestHead, answer, upgrade};
+use crate::http::answer::{self, Answer, Form};
+use crate::http::{RequestHead, upgrade};
 use crate::route::{self, Decision};
 use crate::sys::Socket;
 use crate::worker::{Counted, Worker};
@@ -105,14 +106,19 @@ async fn turn(inbox: &mut Inbox, address: SocketAddr, worker: &Worker, is_first:
 }
 
 /// Answers a request, from the sandbox or with a redirect of ours.
-async fn respond(inbox: &mut Inbox, head: &RequestHead, account: &mut Account, worker: &Worker) -> Result<Next, Failure> {
+async fn respond(
+    inbox: &mut Inbox,
+    head: &RequestHead,
+    account: &mut Account,
+    worker: &Worker,
+) -> Result<Next, Failure> {
     let upgrade = upgrade::requested(head).map_err(Failure::Upgrade)?;
     let target = match route::decide(head, &worker.config().routing)? {
         Decision::Forward(target) => target,
         Decision::Redirect { status, location, set_cookies } => {
             let keeps = keeps_alive(head, worker);
             let mut out = Vec::new();
-            answer::redirect(status, &location, &set_cookies, account.request_id(), keeps, head.is_head(), &mut out);
+            answer::redirect(status, &location, &set_cookies, account.request_id(), keeps, &mut out);
             account.answered(status);
             return Ok(send_answer(inbox, out, keeps).await);
         }
@@ -142,7 +148,7 @@ async fn fail(
 
 fn answer_bytes(failure: &Failure, head: Option<&RequestHead>, request_id: &str, keeps: bool) -> Vec<u8> {
     let detail = failure.detail();
-    let answer = answer::Answer {
+    let answer = Answer {
         status: failure.status(),
         code: failure.code(),
         detail: &detail,
@@ -150,8 +156,8 @@ fn answer_bytes(failure: &Failure, head: Option<&RequestHead>, request_id: &str,
         close: !keeps,
     };
     let mut out = Vec::new();
-    let (html, is_head) = head.map_or((false, false), |head| (head.navigates(), head.is_head()));
-    answer::failure(&answer, html, is_head, request_id, &mut out);
+    let form = if head.is_some_and(RequestHead::navigates) { Form::Page } else { Form::Json };
+    answer::failure(&answer, form, head.is_some_and(RequestHead::is_head), request_id, &mut out);
     out
 }
 

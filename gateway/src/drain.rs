@@ -38,9 +38,13 @@ impl DrainSwitch {
         self.0.send_replace(Phase::Announced);
         tokio::time::sleep(delay).await;
         self.0.send_replace(Phase::Draining);
-        if tokio::time::timeout(timeout, emptied).await.is_err() {
-            self.0.send_replace(Phase::Expired);
-        }
+        // Emptied or not, what is left is the caller's to close.
+        let _emptied_in_time = tokio::time::timeout(timeout, emptied).await.is_ok();
+    }
+
+    /// Says that nothing is waited for any longer.
+    pub fn expire(&self) {
+        self.0.send_replace(Phase::Expired);
     }
 }
 

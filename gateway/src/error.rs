@@ -8,9 +8,9 @@ use std::borrow::Cow;
 use tracing::Level;
 
 use crate::directory::LocateError;
+use crate::http::HeadError;
 use crate::http::body::BodyError;
 use crate::http::upgrade::UpgradeError;
-use crate::http::HeadError;
 use crate::route::RouteError;
 use crate::tunnel::live::AdmitError;
 use crate::upstream::DialError;
@@ -99,7 +99,7 @@ impl Failure {
             Self::Head(error) => head(error),
             Self::HeaderTimeout | Self::BodyTimeout => outward(408, "header_timeout").closing(),
             Self::Body(_) => outward(400, "bad_request").closing(),
-            Self::Upgrade(UpgradeError::Version) => outward(426, "upgrade_required").closing(),
+            Self::Upgrade(UpgradeError::WebsocketVersion) => outward(426, "upgrade_required").closing(),
             Self::Upgrade(_) => outward(400, "bad_request").closing(),
             Self::Route(_) => outward(404, "no_route"),
             Self::Locate(LocateError::NotFound) => outward(404, "sandbox_not_found"),

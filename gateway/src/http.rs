@@ -77,3 +77,11 @@ pub enum BodyLength {
     /// Everything until the upstream closes. Only a response can end like this.
     UntilClose,
 }
+
+impl BodyLength {
+    /// Whether not a single byte of body will come.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        matches!(self, Self::None | Self::Fixed(0))
+    }
+}

@@ -66,3 +66,68 @@ where
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex, PoisonError};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Captured(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Captured {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn lines(layout: Layout, filter: &str) -> Vec<String> {
+        let captured = Captured::default();
+        let writer = captured.clone();
+        let subscriber = subscriber(layout, filter, move || writer.clone()).unwrap();
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::info!(target: "access", status = 101, sandbox = "37579", "request");
+            tracing::debug!("a detail");
+        });
+        let bytes = captured.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap().lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn a_terminal_gets_lines_for_people_and_a_pipe_gets_json() {
+        let cases = [
+            (LogFormat::Auto, true, Layout::Human { colours: true }),
+            (LogFormat::Auto, false, Layout::Json),
+            (LogFormat::Human, false, Layout::Human { colours: false }),
+            (LogFormat::Json, true, Layout::Json),
+        ];
+        for (format, terminal, layout) in cases {
+            assert_eq!(Layout::of(format, terminal), layout);
+        }
+    }
+
+    #[test]
+    fn json_lines_have_their_fields_at_the_top() {
+        let lines = lines(Layout::Json, "info");
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        let line: serde_json::Value = serde_json::from_str(&lines[0]).unwrap();
+        assert_eq!(
+            (&line["target"], &line["level"], &line["message"]),
+            (&"access".into(), &"INFO".into(), &"request".into())
+        );
+        assert_eq!((&line["status"], &line["sandbox"]), (&101.into(), &"37579".into()));
+        assert!(line["timestamp"].is_string());
+    }
+
+    #[test]
+    fn the_filter_selects_by_level_and_by_target() {
+        let count = |filter| lines(Layout::Human { colours: false }, filter).len();
+        assert_eq!((count("debug"), count("info"), count("info,access=off"), count("error")), (2, 1, 0, 0));
+        assert!(subscriber(Layout::Json, "info,=", io::sink).is_err());
+    }
+}

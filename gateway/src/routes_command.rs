@@ -13,25 +13,25 @@ use crate::directory::{EndpointError, EndpointRules, ServerError};
 use crate::route::SandboxId;
 
 /// What is to be done.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, clap::Subcommand)]
 pub enum RoutesAction {
-    /// Prints every sandbox with its endpoint, one per line, in the order of ids.
+    /// Print every sandbox with its endpoint, one per line, in the order of ids
     List,
-    /// Prints the endpoint of one sandbox.
+    /// Print the endpoint of one sandbox
     Get {
-        /// The sandbox.
+        /// Which sandbox
         id: SandboxId,
     },
-    /// Adds a sandbox, or moves it.
+    /// Add a sandbox, or move it
     Set {
-        /// The sandbox.
+        /// Which sandbox
         id: SandboxId,
-        /// Where it listens.
+        /// Where it listens: IP:PORT
         endpoint: SocketAddr,
     },
-    /// Removes a sandbox. Gateways close its streams within a second.
+    /// Remove a sandbox; every gateway closes its streams within a second
     Remove {
-        /// The sandbox.
+        /// Which sandbox
         id: SandboxId,
     },
 }

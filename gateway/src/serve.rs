@@ -11,17 +11,17 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::admin::{self, AdminState, Readiness, StreamsView};
+use crate::admin::{self, AdminState, Readiness};
 use crate::config::{Config, DirectoryConfig, EngineChoice, Sources};
 use crate::directory::{
-    self, Directory, DirectoryEvents, EndpointRules, InvalidationCause, LiveSandboxes, LookupOutcome, LookupSource, RedisTask,
-    ServerError, TableError,
+    self, Directory, DirectoryEvents, EndpointRules, InvalidationCause, LiveSandboxes, LookupOutcome, LookupSource,
+    RedisTask, ServerError, TableError,
 };
 use crate::drain::{self, Drain, DrainSwitch, Phase};
 use crate::metrics::{DrainState, Metrics, StreamTotals};
 use crate::route::SandboxId;
 use crate::sys::{Backend, cpu};
-use crate::tunnel::live::{Caps, StreamInfo};
+use crate::tunnel::live::Caps;
 use crate::tunnel::{LiveStreams, Reason};
 use crate::worker::{self, Shared};
 
@@ -80,7 +80,10 @@ pub fn run(config: Config) -> Result<(), ServeError> {
     check_build(&config)?;
     let connections_max = connections_max(&config)?;
     let listeners = listeners(&config)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(system("cannot start the control thread"))?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(system("cannot start the control thread"))?;
     runtime.block_on(control(config, connections_max, listeners))
 }
 
@@ -172,7 +175,7 @@ async fn control(config: Config, connections_max: usize, listeners: Vec<Vec<TcpL
     });
     let state = AdminState {
         readiness: Arc::new(Ready { directory, drain }),
-        streams: Arc::new(Streams(Arc::clone(&live))),
+        streams: Arc::clone(&live),
         metrics: Arc::clone(&metrics),
     };
     tokio::spawn(async move {
@@ -190,7 +193,12 @@ async fn control(config: Config, connections_max: usize, listeners: Vec<Vec<TcpL
 }
 
 /// Drains. A second signal ends at once.
-async fn finish(shared: &Arc<Shared>, switch: &DrainSwitch, mut signals: Signals, workers: Workers) -> Result<(), ServeError> {
+async fn finish(
+    shared: &Arc<Shared>,
+    switch: &DrainSwitch,
+    mut signals: Signals,
+    workers: Workers,
+) -> Result<(), ServeError> {
     let config = &shared.config;
     tracing::info!(streams = shared.live.len(), timeout_s = config.drain_timeout.as_secs(), "draining");
     shared.metrics.set_drain_state(DrainState::Draining);
@@ -221,8 +229,11 @@ fn directory(
     metrics: &Arc<Metrics>,
     live: &Arc<LiveStreams>,
 ) -> Result<(Directory, Option<RedisTask>), ServeError> {
-    let bound: io::Result<Vec<_>> = listeners.first().into_iter().flatten().map(TcpListener::local_addr).chain([Ok(admin)]).collect();
-    let own = bound.and_then(|bound| directory::endpoint::own_addresses(&bound)).map_err(system("cannot list own addresses"))?;
+    let bound: io::Result<Vec<_>> =
+        listeners.first().into_iter().flatten().map(TcpListener::local_addr).chain([Ok(admin)]).collect();
+    let own = bound
+        .and_then(|bound| directory::endpoint::own_addresses(&bound))
+        .map_err(system("cannot list own addresses"))?;
     let rules = EndpointRules { allow: config.upstream.allow.clone(), own };
     let events: Arc<dyn DirectoryEvents> = Arc::new(Events(Arc::clone(metrics)));
     match &config.directory {
@@ -238,7 +249,9 @@ fn directory(
 /// What tells this process from others in request ids.
 fn instance() -> u32 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    since.subsec_nanos().rotate_left(16) ^ std::process::id() ^ u32::try_from(since.as_secs() & 0xffff_ffff).unwrap_or_default()
+    since.subsec_nanos().rotate_left(16)
+        ^ std::process::id()
+        ^ u32::try_from(since.as_secs() & 0xffff_ffff).unwrap_or_default()
 }
 
 /// The workers' threads.
@@ -281,7 +294,9 @@ impl Workers {
     }
 
     async fn join(self) {
-        let joining = tokio::task::spawn_blocking(move || self.threads.into_iter().map(JoinHandle::join).filter(Result::is_err).count());
+        let joining = tokio::task::spawn_blocking(move || {
+            self.threads.into_iter().map(JoinHandle::join).filter(Result::is_err).count()
+        });
         match tokio::time::timeout(CLOSING_TIMEOUT, joining).await {
             Ok(Ok(0)) => {}
             _ => tracing::warn!("a worker did not end in order"),
@@ -324,19 +339,13 @@ impl Readiness for Ready {
 /// The registry as its observers see it.
 struct Streams(Arc<LiveStreams>);
 
-impl StreamsView for Streams {
-    fn snapshot(&self) -> Vec<StreamInfo> {
-        self.0.snapshot()
-    }
-
-    fn close(&self, id: u64) -> bool {
-        self.0.close(id, Reason::Operator)
-    }
-}
-
 impl StreamTotals for Streams {
     fn totals(&self) -> Vec<(&'static str, &'static str, u64)> {
-        self.0.bytes().into_iter().map(|(engine, direction, bytes)| (engine.label(), direction.label(), bytes)).collect()
+        self.0
+            .bytes()
+            .into_iter()
+            .map(|(engine, direction, bytes)| (engine.label(), direction.label(), bytes))
+            .collect()
     }
 
     fn open(&self) -> Vec<(&'static str, u64)> {

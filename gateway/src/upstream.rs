@@ -148,18 +148,21 @@ impl Pool {
         Self { idle: RefCell::default(), per_sandbox_max: config.pool_idle_max, idle_timeout: config.pool_idle_timeout }
     }
 
-    /// Takes the connection that was used last and is still usable: not closed by the pod, and without unasked bytes.
-    pub fn take(&self, key: &PoolKey) -> Option<Socket> {
+    /// Takes the connection that was used last, if that is not longer ago than `idle_max` and it is still usable: not closed by
+    /// the pod, and without unasked bytes.
+    pub fn take(&self, key: &PoolKey, idle_max: Duration) -> Option<Socket> {
         let mut idle = self.idle.borrow_mut();
         let IdleTable { by_key, count } = &mut *idle;
         let connections = by_key.get_mut(key)?;
-        while let Some(connection) = connections.pop_back() {
+        while let Some(connection) = connections.pop_back_if(|connection| connection.since.elapsed() <= idle_max) {
             *count -= 1;
             if self.is_usable(&connection) {
                 return Some(connection.socket);
             }
         }
-        by_key.remove(key);
+        if connections.is_empty() {
+            by_key.remove(key);
+        }
         None
     }
 

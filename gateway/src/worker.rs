@@ -121,7 +121,13 @@ impl Drop for Counted {
 ///
 /// # Errors
 /// When its runtime or its listeners cannot be set up, or its ring fails.
-pub fn run(shared: &Arc<Shared>, index: usize, core: Option<usize>, backend: Backend, listeners: Vec<TcpListener>) -> io::Result<()> {
+pub fn run(
+    shared: &Arc<Shared>,
+    index: usize,
+    core: Option<usize>,
+    backend: Backend,
+    listeners: Vec<TcpListener>,
+) -> io::Result<()> {
     if let Some(core) = core {
         // A worker on any core is still a worker.
         if let Err(error) = cpu::pin(core) {
@@ -131,7 +137,8 @@ pub fn run(shared: &Arc<Shared>, index: usize, core: Option<usize>, backend: Bac
     let shared = Arc::clone(shared);
     Driver::run(backend, move |driver| async move {
         let worker = Rc::new(Worker::new(shared, index, driver));
-        let listeners: io::Result<Vec<_>> = listeners.into_iter().map(|listener| worker.driver.listener(listener)).collect();
+        let listeners: io::Result<Vec<_>> =
+            listeners.into_iter().map(|listener| worker.driver.listener(listener)).collect();
         work(worker, listeners?).await;
         Ok(())
     })?

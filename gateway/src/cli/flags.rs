@@ -1,7 +1,7 @@
 //! The option table as command-line flags.
 //!
-//! Values are taken as text and judged by the configuration, together with those of the other layers: clap would stop at
-//! the first mistake, and could not say which layer the next one is in.
+//! Values are taken as text and judged by the configuration, together with those of the other layers: clap would stop
+//! at the first mistake, and could not say which layer the next one is in.
 
 use std::path::PathBuf;
 

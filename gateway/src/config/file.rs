@@ -35,7 +35,7 @@ pub(super) fn parse(path: &Path, text: &str, problems: &mut Vec<Problem>) -> Vec
         let reason = error.message().lines().collect::<Vec<_>>().join("; ");
         file.problems.push(Problem::Syntax { path: path.to_owned(), line, reason });
     }
-    for (key, value) in table.get_ref() {
+    for (key, value) in in_order(table.get_ref()) {
         if key.get_ref() == SANDBOXES {
             file.sandboxes(key, value);
         } else {
@@ -78,7 +78,7 @@ impl File<'_> {
             return;
         };
         let mut values = Vec::new();
-        for (id, address) in table {
+        for (id, address) in in_order(table) {
             let name = format!("{SANDBOXES}.{}", id.get_ref());
             let written = self.written(&name, address);
             values.push(
@@ -129,7 +129,84 @@ impl File<'_> {
     }
 }
 
+/// A table's lines as they stand in the file; the parser sorts them by key.
+fn in_order<'t, 'i>(table: &'t DeTable<'i>) -> Vec<(&'t Spanned<DeString<'i>>, &'t Spanned<DeValue<'i>>)> {
+    let mut lines: Vec<_> = table.iter().collect();
+    lines.sort_by_key(|(key, _)| key.span().start);
+    lines
+}
+
 /// TOML also writes whole numbers in hexadecimal, octal and binary; options are read as decimal text.
 fn decimal(integer: &DeInteger<'_>) -> Option<String> {
     i64::from_str_radix(integer.as_str(), integer.radix()).ok().map(|number| number.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(file: &str) -> (Vec<String>, Vec<String>) {
+        let mut problems = Vec::new();
+        let assignments = parse(Path::new("f"), file, &mut problems);
+        let values = |assignment: &Assignment| {
+            let name = assignment.setting.name;
+            assignment.values.iter().map(|value| format!("{} {name}={}", value.origin, value.text)).collect::<Vec<_>>()
+        };
+        (assignments.iter().flat_map(values).collect(), problems.iter().map(Problem::to_string).collect())
+    }
+
+    #[test]
+    fn every_value_has_its_own_line() {
+        let (values, problems) =
+            texts("workers = 0x10\n\nlisten = [\n  \"a\", # one\n  \"b\",\n]\npath_strip = true\n");
+        assert_eq!(
+            values,
+            [
+                "f:1: workers workers=16",
+                "f:4: listen listen=a",
+                "f:5: listen listen=b",
+                "f:7: path_strip path-strip=true"
+            ]
+        );
+        assert!(problems.is_empty(), "{problems:?}");
+    }
+
+    #[test]
+    fn the_table_and_the_list_of_sandboxes_are_one_list() {
+        let (values, problems) = texts("sandbox = \"1=a\"\n[sandboxes]\n2 = \"b\"\n\"c.d\" = \"e\"\n");
+        let expected = ["f:1: sandbox sandbox=1=a", "f:3: sandboxes.2 sandbox=2=b", "f:4: sandboxes.c.d sandbox=c.d=e"];
+        assert_eq!(values, expected);
+        assert!(problems.is_empty(), "{problems:?}");
+    }
+
+    #[test]
+    fn what_is_no_option_says_so() {
+        let file = "sandboxes = 1\nredis = { url = \"x\" }\nredis-hash = \"x\"\nworkers = [1, 2]\n[http]\nhead_timeout = \"1s\"";
+        let (_, problems) = texts(file);
+        let expected = [
+            "f:1: sandboxes: expected a table",
+            "f:2: redis: expected a text, a whole number or a boolean, not table",
+            "f:3: redis-hash: unknown option; did you mean 'redis_hash'?",
+            "f:4: workers: expected a text, a whole number or a boolean, not array",
+            "f:5: http: unknown option",
+        ];
+        assert_eq!(problems, expected);
+    }
+
+    #[test]
+    fn a_broken_line_does_not_hide_the_others() {
+        let (values, problems) = texts("admin = \nworkers = 2\nlog = \"x\nadmin = \"twice\"\n");
+        assert!(values.iter().any(|value| value.ends_with("workers=2")), "{values:?}");
+        assert!(
+            problems[0].starts_with("f:1: ") && problems.iter().any(|problem| problem.starts_with("f:3: ")),
+            "{problems:?}"
+        );
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_file_panics(text in "([a-z_]{1,9}|workers|\\[sandboxes\\]|[=\\[\\]{}\"'#., \n0-9]|\\PC){0,20}") {
+            let _texts = texts(&text);
+        }
+    }
 }

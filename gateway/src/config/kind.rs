@@ -28,7 +28,8 @@ pub struct Kind<T> {
 /// The longest duration that can be written. A deadline is `now` plus a duration and must not overflow.
 pub const DURATION_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// An address to listen on. Names are refused: which of a name's addresses was meant, nobody could tell from the outside.
+/// An address to listen on. Names are refused: which of a name's addresses was meant, nobody could tell from the
+/// outside.
 pub const ADDRESS: Kind<SocketAddr> = Kind {
     placeholder: "IP:PORT",
     parse: |text| text.parse().map_err(|_| expected("IP:PORT such as 0.0.0.0:8080 or [::1]:8080", text)),
@@ -253,4 +254,90 @@ fn is_token(text: &str) -> bool {
 
 fn expected(what: &str, text: &str) -> String {
     format!("expected {what}, not '{}'", text.escape_debug())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_duration_is_shown_as_it_is_read(ms in 0..=u64::try_from(DURATION_MAX.as_millis()).unwrap()) {
+            let duration = Duration::from_millis(ms);
+            prop_assert_eq!(parse_duration(&show_duration(&duration)), Ok(duration));
+        }
+
+        #[test]
+        fn bytes_are_shown_as_they_are_read(bytes: usize) {
+            prop_assert_eq!(parse_bytes(&show_bytes(bytes), 0, usize::MAX), Ok(bytes));
+        }
+
+        #[test]
+        fn no_text_panics(text in "\\PC{0,12}|[0-9]{1,25}(ms|s|m|h|KiB|MiB|B|)|[0-9:./\\[\\]=-]{0,20}") {
+            let _duration = parse_duration(&text);
+            let _bytes = parse_bytes(&text, 0, usize::MAX);
+            let _network = parse_network(&text);
+            let _prefix = parse_path_prefix(&text);
+            let _host_header = parse_host_header(&text);
+            let _sandbox = SandboxEntry::parse(&text);
+        }
+    }
+
+    #[test]
+    fn durations() {
+        let ok =
+            [("0", 0), ("0s", 0), ("500ms", 500), ("10s", 10_000), ("90s", 90_000), ("5m", 300_000), ("1h", 3_600_000)];
+        for (text, ms) in ok {
+            assert_eq!(parse_duration(text), Ok(Duration::from_millis(ms)), "{text}");
+        }
+        for text in ["", "10", "s", "-1s", "+1s", "1.5s", "1 s", "1d", "1S", "8761h", "99999999999999999999s"] {
+            assert!(parse_duration(text).is_err(), "{text}");
+        }
+        for (duration, text) in
+            [(Duration::from_secs(90), "90s"), (Duration::from_secs(7200), "2h"), (Duration::ZERO, "0")]
+        {
+            assert_eq!(show_duration(&duration), text);
+        }
+        assert!(
+            (DURATION_POSITIVE.parse)("0").is_err()
+                && (SECONDS.parse)("1500ms").is_err()
+                && (SECONDS.parse)("0").is_err()
+        );
+    }
+
+    #[test]
+    fn bytes_and_numbers_keep_their_bounds() {
+        let head = bytes::<512, 4096>();
+        assert_eq!((head.parse)("1KiB"), Ok(1024));
+        assert_eq!((head.parse)("511"), Err("expected 512 to 4KiB bytes, not '511'".to_owned()));
+        assert!((head.parse)("5KiB").is_err() && (head.parse)("1kb").is_err() && (head.parse)("").is_err());
+        let attempts = count::<u32, 1, 10>();
+        assert_eq!((attempts.parse)("10"), Ok(10));
+        assert!(["0", "11", "+1", "-1", "1.0", ""].iter().all(|text| (attempts.parse)(text).is_err()));
+    }
+
+    #[test]
+    fn a_network_is_cut_to_its_prefix() {
+        for (text, network) in [("10.1.2.3/8", "10.0.0.0/8"), ("10.1.2.3", "10.1.2.3/32"), ("::1", "::1/128")] {
+            assert_eq!(parse_network(text).unwrap().to_string(), network);
+        }
+        assert!(parse_network("10.0.0.0/33").is_err() && parse_network("localhost").is_err());
+    }
+
+    #[test]
+    fn texts_that_end_up_in_heads_cannot_break_them() {
+        for text in ["vnc", "/vnc", "vnc/", "/", "//", "/a//b/", "/../", "/a b/", "/a%20b/", "/a;b/", "/a?/", "/a\r\n/"]
+        {
+            assert!(parse_path_prefix(text).is_err(), "{text:?}");
+        }
+        assert!(parse_path_prefix("/vnc/").is_ok() && parse_path_prefix("/a/b.c/").is_ok());
+        for text in ["", "a b", "a=b", "a;b", "a\r\nb", "\u{e9}"] {
+            assert!((COOKIE_NAME.parse)(text).is_err(), "{text:?}");
+        }
+        for text in ["mask:", "mask:a b", "mask:a\r\nX: y", "Endpoint", ""] {
+            assert!(parse_host_header(text).is_err(), "{text:?}");
+        }
+    }
 }

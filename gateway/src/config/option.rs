@@ -29,8 +29,8 @@ pub struct Assignment {
     pub setting: &'static Setting,
     /// Its values, each with its own place: the items of an array may stand on several lines.
     pub values: Vec<Written>,
-    /// Whether these are all of them. One that cannot even be taken as text has been complained about and is missing here:
-    /// the others are checked, but not used.
+    /// Whether these are all of them. One that cannot even be taken as text has been complained about and is missing
+    /// here: the others are checked, but not used.
     pub complete: bool,
 }
 
@@ -49,8 +49,8 @@ pub trait Field: Sync {
     fn placeholder(&self) -> &'static str;
     /// Whether the option takes a list.
     fn repeats(&self) -> bool;
-    /// Replaces the field by what is written, and tells where each of its items stands. The field is unchanged if there are
-    /// problems.
+    /// Replaces the field by what is written, and tells where each of its items stands. The field is unchanged if there
+    /// are problems.
     fn write(&self, raw: &mut Raw, values: &[Written]) -> Result<Vec<Origin>, Vec<Problem>>;
     /// The field as text: no item for an option that is not set.
     fn show(&self, raw: &Raw) -> Vec<String>;

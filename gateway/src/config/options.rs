@@ -48,14 +48,14 @@ pub static DIRECTORY: &[Setting] = &[
     option!(
         "sandbox",
         Many(sandboxes, kind::SANDBOX),
-        "A sandbox of the embedded directory. A host name is looked up once, at start. In the file, the table [sandboxes] \
-         with lines ID = \"HOST:PORT\" says the same. Not together with --redis."
+        "A sandbox of the embedded directory. A host name is looked up once, at start. In the file, the table \
+         [sandboxes] with lines ID = \"HOST:PORT\" says the same. Not together with --redis."
     ),
     option!(
         "redis",
         Maybe(redis_url, kind::REDIS_URL),
-        "Take the directory from this Redis server: redis://, rediss:// or unix://. Arguments are public on a machine: give \
-         the password by variable, file or --redis-password-file."
+        "Take the directory from this Redis server: redis://, rediss:// or unix://. Arguments are public on a machine: \
+         give the password by variable, file or --redis-password-file."
     ),
     option!(
         "redis-password-file",
@@ -111,7 +111,7 @@ static PROCESS: &[Setting] = &[
     option!(
         "drain-delay",
         One(drain_delay, kind::DURATION),
-        "How long connections are still accepted after SIGTERM, with readiness already red, so that load balancers notice."
+        "How long connections are still accepted after SIGTERM, with readiness red, so that load balancers notice."
     ),
     option!(
         "drain-timeout",
@@ -134,7 +134,8 @@ static ROUTING: &[Setting] = &[
     option!(
         "source",
         Many(sources, kind::SOURCE),
-        "How requests may name their sandbox: path, cookie, host, header, prefix, broker. What is not listed does not exist."
+        "How requests may name their sandbox: path, cookie, host, header, prefix, broker. What is not listed does not \
+         exist."
     ),
     option!(
         "path-prefix",
@@ -150,8 +151,8 @@ static ROUTING: &[Setting] = &[
     option!(
         "websocket-hint",
         One(routing.websocket_hint, kind::WEBSOCKET_HINT),
-        "How noVNC learns its WebSocket path, so that two tabs keep to their own sandboxes: by a redirect that adds the path \
-         parameter, by the cookie alone, or not at all."
+        "How noVNC learns its WebSocket path, so that two tabs keep to their own sandboxes: by a redirect that adds \
+         the path parameter, by the cookie alone, or not at all."
     ),
     option!(
         "trusted-proxy",
@@ -184,7 +185,8 @@ static HTTP: &[Setting] = &[
     option!(
         "keepalive-timeout",
         One(http.keepalive_timeout, kind::DURATION_POSITIVE),
-        "How long a client connection may wait for its next request. Make it longer than the load balancer's: 620s for Google's."
+        "How long a client connection may wait for its next request. Make it longer than the load \
+         balancer's: 620s for Google's."
     ),
     option!(
         "body-timeout",

@@ -62,7 +62,8 @@ impl HostPort {
 }
 
 impl RedisUrl {
-    /// Reads a URL, or says what would have been right. What stands behind the scheme is judged by the client that uses it.
+    /// Reads a URL, or says what would have been right. What stands behind the scheme is judged by the client that uses
+    /// it.
     pub fn parse(text: &str) -> Result<Self, String> {
         const SCHEMES: [&str; 5] = ["redis://", "rediss://", "unix://", "redis+unix://", "unix:"];
         let known = SCHEMES.iter().any(|scheme| text.len() > scheme.len() && text.starts_with(scheme));
@@ -113,4 +114,62 @@ fn is_host_name(host: &str) -> bool {
     let is_label =
         |label: &str| !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
     host.len() <= HOST_BYTES_MAX && host.strip_suffix('.').unwrap_or(host).split('.').all(is_label)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn host_and_port() {
+        let ok =
+            [("127.0.0.1:80", "127.0.0.1", 80), ("[::1]:6080", "::1", 6080), ("pod-1.ns.svc.:1", "pod-1.ns.svc.", 1)];
+        for (text, host, port) in ok {
+            let address = HostPort::parse(text).unwrap();
+            assert_eq!((&*address.host, address.port), (host, port));
+            assert_eq!(address.to_string(), text);
+        }
+        for text in [
+            "",
+            ":80",
+            "pod",
+            "pod:",
+            "pod:0",
+            "pod:65536",
+            "pod:+1",
+            "::1:80",
+            "[pod]:80",
+            "[::1:80",
+            "a b:1",
+            "a..b:1",
+        ] {
+            assert!(HostPort::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_redis_url_is_shown_without_its_credentials() {
+        let cases = [
+            ("redis://127.0.0.1:6379/1", "redis://127.0.0.1:6379/1"),
+            ("rediss://user:secret@redis.internal", "rediss://***@redis.internal"),
+            ("redis://:secret@h:1/0?protocol=resp3", "redis://***@h:1/0"),
+            ("redis://:sec@ret@h", "redis://***@h"),
+            ("redis://:sec/ret@h", "redis://***@h"),
+            ("redis://:sec?ret@h", "redis://***@h"),
+            ("unix:///run/redis.sock?db=1&pass=secret", "unix:///run/redis.sock"),
+            ("unix:/run/redis.sock?pass=secret", "unix:/run/redis.sock"),
+        ];
+        for (text, shown) in cases {
+            let url = RedisUrl::parse(text).unwrap();
+            assert_eq!((&*url.redacted(), &*format!("{url:?}"), url.secret()), (shown, shown, text));
+        }
+    }
+
+    #[test]
+    fn what_is_no_redis_url_is_not_repeated() {
+        for text in ["", "redis://", "http://:secret@h", "127.0.0.1:6379", "redis://:sec ret@h", "REDIS://h"] {
+            let reason = RedisUrl::parse(text).unwrap_err();
+            assert!(!reason.contains("sec"), "{reason}");
+        }
+    }
 }

@@ -4,7 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-/// Everything that is wrong, in the order in which an operator reads: file by line, then environment, then flags. Never empty.
+/// Everything that is wrong, in the order in which an operator reads: file by line, then environment, then flags. Never
+/// empty.
 #[derive(Debug)]
 pub struct Problems(pub Vec<Problem>);
 

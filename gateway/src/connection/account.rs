@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::stream::millis;
 use crate::error::Failure;
-use crate::http::RequestHead;
+use crate::http::{RequestHead, rewrite};
 use crate::route::{SandboxId, Target};
 use crate::worker::Worker;
 
@@ -30,11 +30,8 @@ pub(super) struct Account {
 
 impl Account {
     pub(super) fn begin(client: SocketAddr, worker: &Worker, head: Option<&RequestHead>) -> Self {
-        let inbound = head.and_then(|head| head.field("x-request-id")).filter(|id| is_usable_id(id));
-        let request_id = match inbound.and_then(|id| std::str::from_utf8(id).ok()) {
-            Some(id) => id.to_owned(),
-            None => worker.next_request_id(),
-        };
+        let inbound = head.and_then(rewrite::inbound_request_id);
+        let request_id = inbound.map_or_else(|| worker.next_request_id(), str::to_owned);
         Self {
             request_id,
             client,
@@ -114,11 +111,4 @@ impl Account {
             "request"
         );
     }
-}
-
-/// Whether a client's request id may go on: short and visible, so that it is harmless in a log line and in a field.
-fn is_usable_id(id: &[u8]) -> bool {
-    /// Enough for two UUIDs.
-    const BYTES_MAX: usize = 128;
-    !id.is_empty() && id.len() <= BYTES_MAX && id.iter().all(u8::is_ascii_graphic)
 }

@@ -7,7 +7,7 @@ use super::inbox::{Inbox, ReadHeadError};
 use crate::directory::Located;
 use crate::error::Failure;
 use crate::http::RequestHead;
-use crate::http::rewrite::{self, Forwarding};
+use crate::http::rewrite::{self, Forwarding, ResponseRewrite};
 use crate::route::Target;
 use crate::sys::Socket;
 use crate::upstream::{self, DialError, DialOutcome, PoolKey};
@@ -39,11 +39,7 @@ impl<'a> Call<'a> {
 
     /// Whose connection may carry this call.
     pub(super) fn pool_key(&self) -> PoolKey {
-        PoolKey {
-            sandbox: self.target.sandbox.clone(),
-            endpoint: self.endpoint(),
-            generation: self.located.generation,
-        }
+        PoolKey { sandbox: self.target.sandbox.clone(), endpoint: self.endpoint(), generation: self.located.generation }
     }
 
     /// Dials the sandbox. When its host is gone, the directory is asked once more: the sandbox may have moved.
@@ -69,13 +65,18 @@ impl<'a> Call<'a> {
     async fn dial_once(&self) -> Result<Socket, DialError> {
         let metrics = &self.worker.shared.metrics;
         let mut tries = 0;
-        upstream::dial(&self.worker.driver, self.endpoint(), &self.worker.config().upstream, |outcome: DialOutcome, time| {
-            if tries > 0 {
-                metrics.dial_retried();
-            }
-            tries += 1;
-            metrics.dial(outcome.label(), time);
-        })
+        upstream::dial(
+            &self.worker.driver,
+            self.endpoint(),
+            &self.worker.config().upstream,
+            |outcome: DialOutcome, time| {
+                if tries > 0 {
+                    metrics.dial_retried();
+                }
+                tries += 1;
+                metrics.dial(outcome.label(), time);
+            },
+        )
         .await
     }
 
@@ -89,6 +90,16 @@ impl<'a> Call<'a> {
         let mut out = Vec::new();
         rewrite::request(self.head, is_upgrade, &self.forwarding(), &mut out);
         out
+    }
+
+    /// How an ordinary response is written; `close` ends the client's connection with it.
+    pub(super) fn rewriting(&self, close: bool) -> ResponseRewrite<'_> {
+        ResponseRewrite { request: self.head, set_cookies: &self.target.set_cookies, close, upgrade: false }
+    }
+
+    /// How the 101 that opens a stream is written.
+    pub(super) fn rewriting_upgrade(&self) -> ResponseRewrite<'_> {
+        ResponseRewrite { upgrade: true, ..self.rewriting(false) }
     }
 
     pub(super) fn forwarding(&self) -> Forwarding<'_> {

@@ -2,22 +2,21 @@
 
 use std::cell::Cell;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::Next;
 use super::call::{Call, no_response};
 use super::close::Close;
 use super::inbox::{Inbox, ReadHeadError};
 use super::relay::{Patience, RelayError, relay};
-use super::Next;
 use crate::drain::Phase;
 use crate::error::Failure;
 use crate::http::body::BodyReader;
 use crate::http::parse::ResponseContext;
-use crate::http::rewrite::{self, ResponseRewrite};
+use crate::http::rewrite;
 use crate::http::{ResponseHead, Version};
 use crate::sys::Socket;
 
@@ -30,7 +29,7 @@ const WATCH_DELAY: Duration = Duration::from_secs(1);
 const UNREPEATABLE_IDLE_MAX: Duration = Duration::from_secs(2);
 
 /// Interim responses per request. More is a sandbox that never answers.
-const INTERIM_MAX: u32 = 16;
+pub(super) const INTERIM_MAX: u32 = 16;
 
 /// Why an exchange did not come to its end.
 enum Broken {
@@ -122,10 +121,10 @@ async fn watch(client: &Socket) {
 fn after_upload(sent: Result<u64, RelayError>, begun: &Cell<bool>) -> Result<Option<u64>, Broken> {
     let failure = match sent {
         Ok(bytes) => return Ok(Some(bytes)),
-        Err(RelayError::Receiver(_) | RelayError::ReceiverLate) => return Ok(None),
+        Err(RelayError::Receiver | RelayError::ReceiverLate) => return Ok(None),
         Err(RelayError::Body(error)) => Failure::Body(error),
         Err(RelayError::SenderLate) => Failure::BodyTimeout,
-        Err(RelayError::Sender(_)) => return Err(Broken::Midway("client reset", Close::Now)),
+        Err(RelayError::Sender) => return Err(Broken::Midway("client reset", Close::Now)),
     };
     Err(if begun.get() { Broken::Midway("request body", Close::Linger) } else { Broken::Early(failure) })
 }
@@ -146,15 +145,21 @@ impl Downloaded {
 }
 
 /// Reads the response and relays it.
-async fn download(upstream: &mut Inbox, client: &Socket, call: &Call<'_>, begun: &Cell<bool>) -> Result<Downloaded, Broken> {
+async fn download(
+    upstream: &mut Inbox,
+    client: &Socket,
+    call: &Call<'_>,
+    begun: &Cell<bool>,
+) -> Result<Downloaded, Broken> {
     let head = final_head(upstream, client, call).await?;
     begun.set(true);
-    relay_response(head, upstream, client, call).await.map(|(downloaded, _)| downloaded)
+    let closes = !call.head.wants_keep_alive() || call.worker.shared.drain.phase() >= Phase::Draining;
+    relay_response(&head, upstream, client, call, closes).await
 }
 
 /// The response head, after the interim ones, which are passed on (RFC 9110 section 15.2).
 async fn final_head(upstream: &mut Inbox, client: &Socket, call: &Call<'_>) -> Result<ResponseHead, Broken> {
-    let context = ResponseContext { is_head: call.head.is_head(), is_upgrade: false };
+    let context = ResponseContext { head: call.head.is_head(), upgrade: false };
     for _ in 0..INTERIM_MAX {
         let head = upstream.response_head(context, &call.worker.limits).await.map_err(early)?;
         if !head.is_interim() {
@@ -162,7 +167,7 @@ async fn final_head(upstream: &mut Inbox, client: &Socket, call: &Call<'_>) -> R
         }
         pass_interim(&head, client, call).await.map_err(|_| Broken::Midway("client reset", Close::Now))?;
     }
-    Err(Broken::Early(Failure::UpstreamEnded(io::ErrorKind::InvalidData.into())))
+    Err(Broken::Early(too_many_interim()))
 }
 
 fn early(error: ReadHeadError) -> Broken {
@@ -171,46 +176,59 @@ fn early(error: ReadHeadError) -> Broken {
     if stale { Broken::Stale(failure) } else { Broken::Early(failure) }
 }
 
+/// The answer to a sandbox that sends [`INTERIM_MAX`] interim responses and no final one.
+pub(super) fn too_many_interim() -> Failure {
+    Failure::UpstreamEnded(io::Error::new(io::ErrorKind::InvalidData, "too many interim responses"))
+}
+
 /// Passes an interim response on to a client that knows them.
 pub(super) async fn pass_interim(head: &ResponseHead, client: &Socket, call: &Call<'_>) -> io::Result<()> {
     if call.head.version() == Version::Http10 {
         return Ok(());
     }
     let mut out = Vec::new();
-    rewrite::interim(head, &mut out);
+    rewrite::response(head, &call.forwarding(), &call.rewriting(false), &mut out);
     client.send_bytes(out).await.map(drop)
 }
 
-/// Relays a response whose head has been read. Returns the head's status with what its end leaves usable.
-async fn relay_response(
+/// Relays the ordinary response that an upgrade got instead of a 101. Both connections end with it.
+pub(super) async fn relay_refusal(
     head: ResponseHead,
+    mut upstream: Inbox,
+    client: &Socket,
+    call: &mut Call<'_>,
+) -> Result<Next, Failure> {
+    let relayed = relay_response(&head, &mut upstream, client, call, true).await;
+    let next = relayed.map(|downloaded| {
+        call.account.answered(downloaded.status);
+        call.account.bytes_down = downloaded.bytes_down;
+        Next::Close(Close::Linger)
+    });
+    conclude(next, call)
+}
+
+/// Relays a response whose head has been read. `closes` says that the client's connection ends with it in any case.
+async fn relay_response(
+    head: &ResponseHead,
     upstream: &mut Inbox,
     client: &Socket,
     call: &Call<'_>,
-) -> Result<(Downloaded, SocketAddr), Broken> {
+    closes: bool,
+) -> Result<Downloaded, Broken> {
     let config = call.worker.config();
-    let closes = !call.head.wants_keep_alive() || call.worker.shared.drain.phase() >= Phase::Draining;
-    let rewriting = ResponseRewrite {
-        public_host: call.head.host(),
-        set_cookies: &call.target.set_cookies,
-        close: closes,
-        client_version: call.head.version(),
-        upgrade: false,
-    };
     let mut out = Vec::new();
-    let outgoing = rewrite::response(&head, &call.forwarding(), &rewriting, &mut out);
-    let mut body = outgoing.reader;
+    let mut outgoing = rewrite::response(head, &call.forwarding(), &call.rewriting(closes), &mut out);
     // A response may be silent for as long as a stream may: server-sent events wait for something to happen.
     let patience = Patience { sender: config.stream.idle_timeout, receiver: config.http.body_timeout };
-    let bytes_down = relay(out, upstream, &mut body, client, patience).await.map_err(|error| cut(&error, outgoing.closes))?;
-    let downloaded = Downloaded {
+    let relayed = relay(out, upstream, &mut outgoing.body, client, patience).await;
+    let bytes_down = relayed.map_err(|error| cut(&error, outgoing.close))?;
+    Ok(Downloaded {
         status: head.status(),
         bytes_up: None,
         bytes_down,
         upstream_keeps: head.keep_alive(),
-        client_keeps: !outgoing.closes,
-    };
-    Ok((downloaded, call.endpoint()))
+        client_keeps: !outgoing.close,
+    })
 }
 
 /// How the client learns that its response is not whole. Where the end of the connection is the end of the body, only a reset
@@ -219,9 +237,9 @@ fn cut(error: &RelayError, ends_with_connection: bool) -> Broken {
     let how = if ends_with_connection { Close::Reset } else { Close::Now };
     match error {
         RelayError::Body(_) => Broken::Midway("response body", how),
-        RelayError::Sender(_) => Broken::Midway("upstream reset", how),
+        RelayError::Sender => Broken::Midway("upstream reset", how),
         RelayError::SenderLate => Broken::Midway("upstream silent", how),
-        RelayError::Receiver(_) => Broken::Midway("client reset", Close::Now),
+        RelayError::Receiver => Broken::Midway("client reset", Close::Now),
         RelayError::ReceiverLate => Broken::Midway("client stalled", Close::Reset),
     }
 }

@@ -14,7 +14,7 @@ use super::stream::Accepted;
 use crate::error::Failure;
 use crate::http::ResponseHead;
 use crate::http::parse::ResponseContext;
-use crate::http::rewrite::{self, ResponseRewrite};
+use crate::http::rewrite;
 use crate::http::upgrade::Upgrade;
 use crate::sys::Socket;
 
@@ -26,22 +26,21 @@ pub(super) async fn handshake(client: &mut Inbox, mut call: Call<'_>, upgrade: &
     let answer = {
         let mut answer = pin!(tokio::time::timeout(limit, answer(&mut upstream, &client.socket, &call)));
         tokio::select! {
-            answer = &mut answer => answer.unwrap_or(Err(Failure::UpstreamTimeout))?,
-            // Nobody is left to tell; the dialled connection closes with this call.
-            () = client.socket.broken() => {
-                call.account.cut = Some("client reset");
-                return Ok(Next::Close(Close::Now));
-            }
+            answer = &mut answer => Some(answer.unwrap_or(Err(Failure::UpstreamTimeout))?),
+            () = client.socket.broken() => None,
         }
+    };
+    let Some(answer) = answer else {
+        // Nobody is left to tell; the dialled connection closes with this call.
+        call.account.cut = Some("client reset");
+        return Ok(Next::Close(Close::Now));
     };
     if answer.status() != 101 {
         return exchange::relay_refusal(answer, upstream, &client.socket, &mut call).await;
     }
     upgrade.accepted_by(&answer).map_err(Failure::ResponseUpgrade)?;
-    let rewriting =
-        ResponseRewrite { request: call.head, set_cookies: &call.target.set_cookies, close: false, upgrade: true };
     let mut out = Vec::new();
-    rewrite::response(&answer, &call.forwarding(), &rewriting, &mut out);
+    rewrite::response(&answer, &call.forwarding(), &call.rewriting_upgrade(), &mut out);
     call.account.answered(answer.status());
     if client.socket.send_bytes(out).await.is_err() {
         call.account.cut = Some("client reset");
@@ -61,7 +60,7 @@ pub(super) async fn handshake(client: &mut Inbox, mut call: Call<'_>, upgrade: &
 /// Sends the request and reads the answer's head.
 async fn answer(upstream: &mut Inbox, client: &Socket, call: &Call<'_>) -> Result<ResponseHead, Failure> {
     upstream.socket.send_bytes(call.request_bytes(true)).await.map_err(Failure::UpstreamEnded)?;
-    let context = ResponseContext { head_request: false, upgrade_request: true };
+    let context = ResponseContext { head: false, upgrade: true };
     for _ in 0..INTERIM_MAX {
         let head = upstream.response_head(context, &call.worker.limits).await.map_err(no_response)?;
         if !head.is_interim() {

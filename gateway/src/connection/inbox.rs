@@ -102,10 +102,7 @@ impl Inbox {
         self.head(|bytes| parse::response(bytes, context, limits)).await
     }
 
-    async fn head<H>(
-        &mut self,
-        parse: impl Fn(&[u8]) -> Result<Progress<H>, HeadError>,
-    ) -> Result<H, ReadHeadError> {
+    async fn head<H>(&mut self, parse: impl Fn(&[u8]) -> Result<Progress<H>, HeadError>) -> Result<H, ReadHeadError> {
         // A head is looked at again only when a line has ended or a limit may be exceeded: a sender of single bytes must not
         // make each of them cost a pass over all.
         let mut news = !self.bytes.is_empty();

@@ -1,6 +1,5 @@
 //! A message's body on its way from one side to the other.
 
-use std::io;
 use std::time::Duration;
 
 use super::inbox::Inbox;
@@ -13,11 +12,11 @@ pub(super) enum RelayError {
     /// Its framing is broken, or it ended early.
     Body(BodyError),
     /// Its sender failed.
-    Sender(io::Error),
+    Sender,
     /// Its sender was silent for too long.
     SenderLate,
     /// Its receiver failed.
-    Receiver(io::Error),
+    Receiver,
     /// Its receiver took nothing for too long.
     ReceiverLate,
 }
@@ -55,7 +54,7 @@ pub(super) async fn relay(
     let mut size = ChunkSize::Small;
     while !body.is_done() {
         let received = within(patience.sender, from.chunk(size)).await.ok_or(RelayError::SenderLate)?;
-        let Some(chunk) = received.map_err(RelayError::Sender)? else {
+        let Some(chunk) = received.map_err(|_| RelayError::Sender)? else {
             body.finish().map_err(RelayError::Body)?;
             break;
         };
@@ -64,7 +63,7 @@ pub(super) async fn relay(
         if body.plain() >= bytes {
             body.advance_plain(bytes);
             let sending = within(patience.receiver, to.send(chunk)).await;
-            sending.ok_or(RelayError::ReceiverLate)?.map_err(RelayError::Receiver)?;
+            sending.ok_or(RelayError::ReceiverLate)?.map_err(|_| RelayError::Receiver)?;
             sent += bytes;
         } else {
             let used = body.advance(&chunk, &mut out).map_err(RelayError::Body)?;
@@ -79,7 +78,7 @@ pub(super) async fn relay(
 
 async fn send(to: &Socket, bytes: Vec<u8>, patience: Patience) -> Result<Vec<u8>, RelayError> {
     let sending = within(patience.receiver, to.send_bytes(bytes)).await;
-    sending.ok_or(RelayError::ReceiverLate)?.map_err(RelayError::Receiver)
+    sending.ok_or(RelayError::ReceiverLate)?.map_err(|_| RelayError::Receiver)
 }
 
 /// `None` when it took longer than `limit`; a limit of zero is none.

@@ -13,9 +13,9 @@
 //! re-arm, no memory per key on the server; another key that begins with the hash's name costs a needless revalidation, no
 //! more). The push raises the cache's epoch *while it is read off the socket*, before any reply behind it is handled. One
 //! question per sandbox and epoch is under way, and everybody who asks the same waits for it; who comes after a push never
-//! joins a question from before it. What is left is the push's own way here: a writer may have its `OK` some microseconds
-//! before we have the push. And a connection that dies in silence is noticed by the next probe, at most
-//! a probe interval (1 s) and the response timeout later.
+//! joins a question from before it. A push that has arrived but was not read yet is waited for (`intake`). What is left is
+//! the network: a push may reach this machine after the writer's `OK` reached another, and a connection that dies in
+//! silence is noticed by the next probe, at most its interval (1 s) and the response timeout later.
 //!
 //! **Failure.** A session is healthy or it is ended: a timeout, a lost connection and an error answer (LOADING, NOAUTH,
 //! WRONGTYPE, a half-done failover) all close it, and a new one resolves the name, authenticates and subscribes again, for
@@ -26,19 +26,21 @@
 //! gone, so it is doubted for a while: `EMPTY_GRACE` in `session` says what that means. A hash that is emptied under our eyes,
 //! by FLUSHALL or DEL, is believed.
 
+mod intake;
 mod log_limit;
 mod server;
 mod session;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use foldhash::quality::RandomState;
 use tokio::sync::{mpsc, oneshot};
 
+use self::intake::Intake;
 use self::log_limit::LogLimit;
 pub use self::server::{ConnectError, Link, Server, ServerError};
 use self::session::{EMPTY_GRACE, Ended, Session};
@@ -87,6 +89,8 @@ pub struct RedisTask {
 struct Shared {
     cache: Cache,
     up: AtomicBool,
+    /// The present connection's incoming bytes. Empty while there is none, and over TLS.
+    intake: RwLock<Option<Arc<Intake>>>,
     events: Arc<dyn DirectoryEvents>,
 }
 
@@ -105,7 +109,7 @@ pub(super) fn new(
 ) -> Result<(Handle, RedisTask), ServerError> {
     let server = Server::new(config)?;
     let cache = Cache::new(config.cache_entries_max, config.negative_ttl, RandomState::default());
-    let shared = Arc::new(Shared { cache, up: AtomicBool::new(false), events });
+    let shared = Arc::new(Shared { cache, up: AtomicBool::new(false), intake: RwLock::new(None), events });
     let (sender, receiver) = mpsc::channel(REQUESTS_MAX);
     let task = RedisTask {
         shared: Arc::clone(&shared),
@@ -124,6 +128,7 @@ pub(super) fn new(
 impl Handle {
     /// Where `id` listens, and who says so.
     pub(super) async fn locate(&self, id: &SandboxId, now: Instant) -> (LookupSource, Result<Located, LocateError>) {
+        self.shared.caught_up().await;
         let old = match self.shared.cache.lookup(id, now) {
             Lookup::Fresh(answer) => return (LookupSource::Cache, result_of(Some(answer))),
             Lookup::FreshAbsent => return (LookupSource::Cache, result_of(None)),
@@ -175,11 +180,11 @@ impl RedisTask {
                 return;
             };
             let error = match connected {
-                Ok((link, pushes, count)) => {
+                Ok(connected) => {
                     self.welcome(connected_before);
                     connected_before = true;
                     let begun = Instant::now();
-                    match Session::new(&mut self, link, pushes, count).serve().await {
+                    match Session::new(&mut self, connected).serve().await {
                         Ended::Unused => return,
                         Ended::Failed(error) => {
                             if begun.elapsed() > BACKOFF_MAX {
@@ -252,7 +257,23 @@ impl Shared {
         if self.up.swap(false, Ordering::AcqRel) {
             self.events.redis_up(false);
         }
+        self.watch(None);
         self.cache.invalidate_all();
+    }
+
+    fn watch(&self, intake: Option<Arc<Intake>>) {
+        *self.intake.write().unwrap_or_else(PoisonError::into_inner) = intake;
+    }
+
+    /// Returns once every push that has arrived until now is known to the cache: mostly at once.
+    async fn caught_up(&self) {
+        let behind = {
+            let intake = self.intake.read().unwrap_or_else(PoisonError::into_inner);
+            intake.as_ref().filter(|intake| !intake.is_caught_up()).map(Arc::clone)
+        };
+        if let Some(intake) = behind {
+            intake.caught_up().await;
+        }
     }
 
     fn invalidate(&self, cause: InvalidationCause) {

@@ -70,7 +70,7 @@ pub fn failure(answer: &Answer<'_>, form: Form, head_request: bool, request_id: 
 pub fn redirect(
     status: u16,
     location: &[u8],
-    set_cookie: Option<&str>,
+    set_cookies: &[String],
     request_id: &str,
     keep_alive: bool,
     out: &mut Vec<u8>,
@@ -81,7 +81,7 @@ pub fn redirect(
     out.extend(location.iter().filter(|byte| !byte.is_ascii_control()));
     out.extend_from_slice(b"\r\n");
     append_line("Content-Length", 0, out);
-    if let Some(value) = set_cookie {
+    for value in set_cookies {
         append_line("Set-Cookie", value, out);
     }
     append_common(!keep_alive, false, request_id, out);

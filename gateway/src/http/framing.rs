@@ -100,9 +100,10 @@ fn is_port(port: &[u8]) -> bool {
     }
 }
 
-/// A byte of a reg-name, RFC 3986 section 3.2.2: unreserved, sub-delims but the quote, and percent-encoding.
+/// A byte of a reg-name, RFC 3986 section 3.2.2: unreserved, percent-encoding, and sub-delims but those that could end
+/// an attribute or join two Host fields into one.
 fn is_name_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~%!$&()*+,;=".contains(&byte)
+    byte.is_ascii_alphanumeric() || b"-._~%!$&()*+=".contains(&byte)
 }
 
 /// A byte of an IP literal between brackets.

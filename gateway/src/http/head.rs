@@ -308,3 +308,6 @@ fn weight_thousandths(parameter: &[u8]) -> Option<u16> {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 0..=1000 before the cast")]
     Some((weight.clamp(0.0, 1.0) * 1000.0) as u16)
 }
+
+#[cfg(test)]
+mod tests;

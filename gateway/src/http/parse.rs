@@ -217,7 +217,7 @@ fn explain(error: httparse::Error, raw: &[u8], kind: StartLine) -> HeadError {
         (httparse::Error::HeaderName | httparse::Error::TooManyHeaders, _) => explain_field(raw),
         (httparse::Error::HeaderValue | httparse::Error::NewLine, _) => HeadError::ControlByte,
         (_, StartLine::Status) => HeadError::StatusLine,
-        (httparse::Error::Version, StartLine::Request) => HeadError::Version,
+        // `scan` saw a good version at the line's end: what httparse takes for a bad one is a blank in the target.
         (_, StartLine::Request) => {
             let method = raw.split(|&byte| byte == b' ').next().unwrap_or_default();
             let good = !method.is_empty() && method.iter().all(|&byte| super::field::is_token_byte(byte));
@@ -245,3 +245,6 @@ fn explain_field(raw: &[u8]) -> HeadError {
     }
     HeadError::FieldName
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::str;
 
 use super::field::{self, Known};
+use super::framing::is_authority;
 use super::head::{ConnectionOptions, Field, Fields};
 use super::{BodyLength, BodyReader, RequestHead, ResponseHead, Version, cookie, location, set_cookie};
 use crate::config::HostHeader;
@@ -42,8 +43,8 @@ pub struct Forwarding<'a> {
 pub struct ResponseRewrite<'a> {
     /// The request that is answered: its host and, from a trusted proxy, its X-Forwarded fields are the public origin.
     pub request: &'a RequestHead,
-    /// The value of a Set-Cookie field of the gateway's own.
-    pub set_cookie: Option<&'a str>,
+    /// The values of Set-Cookie fields of the gateway's own, one field each.
+    pub set_cookies: &'a [String],
     /// The client's connection ends after this response.
     pub close: bool,
     /// The response is the 101 that opens a stream.
@@ -132,8 +133,8 @@ pub fn response(head: &ResponseHead, f: &Forwarding<'_>, r: &ResponseRewrite<'_>
             _ => append_unless_named(&field, &head.fields, head.connection, out),
         }
     }
-    if let Some(value) = r.set_cookie.filter(|_| !head.is_interim()) {
-        append_line(b"Set-Cookie", value.as_bytes(), out);
+    if !head.is_interim() {
+        r.set_cookies.iter().for_each(|value| append_line(b"Set-Cookie", value.as_bytes(), out));
     }
     append_connection(head, r, outgoing.close, out);
     out.extend_from_slice(b"\r\n");
@@ -186,11 +187,13 @@ fn append_forwarded(head: &RequestHead, f: &Forwarding<'_>, out: &mut Vec<u8>) {
 
 fn public_scheme<'a>(head: &'a RequestHead, f: &Forwarding<'_>) -> &'a [u8] {
     let own = if f.tls { &b"https"[..] } else { b"http" };
-    trusted(head, f, Known::ForwardedProto).unwrap_or(own)
+    let claimed = trusted(head, f, Known::ForwardedProto);
+    claimed.filter(|scheme| scheme.iter().all(u8::is_ascii_alphabetic)).unwrap_or(own)
 }
 
 fn public_host<'a>(head: &'a RequestHead, f: &Forwarding<'_>) -> &'a [u8] {
-    trusted(head, f, Known::ForwardedHost).unwrap_or_else(|| head.host())
+    // A proxy that is trusted may still pass on what a stranger wrote.
+    trusted(head, f, Known::ForwardedHost).filter(|host| is_authority(host)).unwrap_or_else(|| head.host())
 }
 
 /// The first value of a field that only a trusted proxy may set. A list has the oldest, the browser's, in front.

@@ -1,7 +1,7 @@
 //! A worker's own io_uring beside the runtime's: receives from provided buffers, sends, polls.
 //!
 //! tokio-uring has no receive that takes its buffer only when data is there, and no poll; both are what keeps an idle
-//! connection free of memory. So this ring lives in the same thread and its descriptor is polled by the same runtime.
+//! connection free of memory. So this ring lives in the same thread and signals the same runtime.
 //!
 //! Ownership: a submitted operation keeps its payload and its socket in the table until its completion arrives, whatever
 //! happens to the future that waits for it. Dropping that future asks the kernel to cancel; what a cancelled receive had
@@ -13,12 +13,14 @@
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::atomic::{Ordering, fence};
 use std::task::{Context, Poll, Waker};
 
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
+use nix::sys::eventfd::{EfdFlags, EventFd};
 use slab::Slab;
 use tokio::io::Interest;
 use tokio::sync::Notify;
@@ -95,6 +97,14 @@ impl Ring {
         Ok(Rc::new(Self { state, pool, queued: Notify::new(), has_queued: Cell::new(false) }))
     }
 
+    /// A descriptor that becomes readable whenever completions can be had. The ring's own would not do: with deferred task
+    /// running, work that waits for this thread to ask for it does not wake a poll of the ring (`io_req_local_work_add`).
+    fn signal(&self) -> io::Result<OwnedFd> {
+        let signal = OwnedFd::from(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
+        self.state.borrow().uring.submitter().register_eventfd(signal.as_raw_fd())?;
+        Ok(signal)
+    }
+
     /// Receives into a provided chunk. `wait_first` skips the attempt that is known to find nothing
     /// (`IORING_RECVSEND_POLL_FIRST`, Linux 5.19).
     pub(super) fn recv<S: AsRawFd + 'static>(
@@ -140,13 +150,6 @@ impl Ring {
         let flags = u32::try_from(events).expect("poll events are small positive numbers");
         let entry = opcode::PollAdd::new(types::Fd(socket.as_raw_fd()), flags).build();
         self.submit(entry, Rc::<S>::clone(socket), Payload::None, None)
-    }
-
-    /// A duplicate of the ring's descriptor, readable while completions wait.
-    fn descriptor(&self) -> io::Result<OwnedFd> {
-        let fd = self.state.borrow().uring.as_raw_fd();
-        // SAFETY: the ring owns the descriptor and lives for the whole call.
-        unsafe { BorrowedFd::borrow_raw(fd) }.try_clone_to_owned()
     }
 
     fn submit(
@@ -206,11 +209,8 @@ impl Ring {
             let mut state = self.state.borrow_mut();
             state.enter()?;
             state.reap(&self.pool, &mut wakers);
-            let submission = state.uring.submission();
-            // With deferred task running the kernel works through its list in portions and says when some is left.
-            let again = submission.taskrun();
-            let refused = !submission.is_empty();
-            drop(submission);
+            let again = state.has_news();
+            let refused = !state.uring.submission().is_empty();
             drop(state);
             wakers.into_iter().for_each(Waker::wake);
             if !again {
@@ -273,6 +273,24 @@ impl State {
                 },
             }
         }
+    }
+
+    /// Whether the kernel has something for us after all, with its signals on if it has not. Signals are off while this thread
+    /// works, since it looks by itself, and what arrives between its last look and their coming back makes none.
+    fn has_news(&mut self) -> bool {
+        self.uring.completion().enable_eventfd();
+        // The kernel writes its flags and then reads ours; we write ours and then read its.
+        fence(Ordering::SeqCst);
+        let submission = self.uring.submission();
+        // With deferred task running the kernel works through its list in portions, and only when asked.
+        let waiting = submission.taskrun() || submission.cq_overflow();
+        drop(submission);
+        let completion = self.uring.completion();
+        let news = waiting || !completion.is_empty();
+        if news {
+            completion.disable_eventfd();
+        }
+        news
     }
 
     fn reap(&mut self, pool: &Rc<Pool>, wakers: &mut smallvec::SmallVec<[Waker; 64]>) {
@@ -343,21 +361,22 @@ impl Drop for Submitted {
 /// # Errors
 /// When the ring's descriptor cannot be polled or the kernel refuses a submission: the worker cannot go on.
 pub(super) async fn drive(ring: Rc<Ring>) -> io::Error {
-    let readable = match ring.descriptor().and_then(super::driver::registered) {
-        Ok(readable) => readable,
+    let signal = match ring.signal().and_then(super::driver::registered) {
+        Ok(signal) => signal,
         Err(error) => return error,
     };
     loop {
         tokio::select! {
             biased;
             () = ring.queued.notified() => {}
-            guard = readable.ready(Interest::READABLE) => match guard {
-                // Cleared before the queue is emptied: epoll reports the ring's edges, and one that comes while completions
-                // are being handled must not be lost.
+            guard = signal.ready(Interest::READABLE) => match guard {
+                // Cleared before the queue is emptied: epoll reports edges, and one that comes while completions are being
+                // handled must not be lost. The counter is never read: it only ever rises, and each rise is an edge.
                 Ok(mut guard) => guard.clear_ready(),
                 Err(error) => return error,
             }
         }
+        ring.state.borrow_mut().uring.completion().disable_eventfd();
         if let Err(error) = ring.turn() {
             return error;
         }

@@ -1,3 +1,5 @@
+//! What four layers make of each other, and what an operator is told when they do not fit.
+
 use std::io::{self, Write};
 
 use proptest::collection::btree_set;
@@ -75,7 +77,8 @@ fn every_mistake_of_every_layer_is_reported_at_once_with_its_place() {
         format!("{path}:2: listen: expected IP:PORT such as 0.0.0.0:8080 or [::1]:8080, not '8080'"),
         format!("{path}:3: lisen: unknown option; did you mean 'listen'?"),
         format!(
-            "{path}:6: sandboxes.37579: expected HOST:PORT such as 127.0.0.1:6080, [::1]:6080 or pod:6080, not '127.0.0.1'"
+            "{path}:6: sandboxes.37579: \
+             expected HOST:PORT such as 127.0.0.1:6080, [::1]:6080 or pod:6080, not '127.0.0.1'"
         ),
         format!("{path}:7: sandboxes.2: expected a text, a whole number or a boolean, not float"),
         "GATEWAY_LOGLEVEL: unknown option; did you mean 'GATEWAY_LOG_LEVEL'?".to_owned(),

@@ -1,13 +1,21 @@
 //! The Redis server: how it is reached, and the few commands that the directory needs.
 
+use std::io;
+use std::os::fd::AsFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::{AsyncPushSender, MultiplexedConnection};
 use redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion, RedisError,
+    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion,
+    RedisConnectionInfo, RedisError,
 };
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::task::JoinHandle;
 
+use super::intake::{Intake, Watched};
 use super::session::FLIGHTS_MAX;
 use crate::config::RedisConfig;
 
@@ -40,9 +48,12 @@ pub enum ConnectError {
         /// Which file was to be read.
         path: PathBuf,
         /// What went wrong.
-        source: std::io::Error,
+        source: io::Error,
     },
-    /// The server is not there, or it said no.
+    /// The server is not there, or not in time.
+    #[error(transparent)]
+    Unreachable(#[from] io::Error),
+    /// The server said no, or the connection failed later.
     #[error(transparent)]
     Redis(#[from] RedisError),
 }
@@ -52,6 +63,17 @@ pub enum ConnectError {
 pub struct Link {
     connection: MultiplexedConnection,
     hash: String,
+    /// Only where the connection was opened here.
+    _driver: Option<Arc<Driver>>,
+}
+
+/// The task that moves the connection's bytes. It would wait for every outstanding answer, however long that takes.
+struct Driver(JoinHandle<()>);
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl Server {
@@ -83,30 +105,69 @@ impl Server {
     /// A connection for a few commands. The server's name is resolved anew (it may have moved), and a password file read
     /// anew (mounted secrets rotate).
     pub async fn connect(&self) -> Result<Link, ConnectError> {
-        self.open(AsyncConnectionConfig::new()).await
+        let client = Client::open(self.info.clone().set_redis_settings(self.settings()?))?;
+        let connection = client.get_multiplexed_async_connection_with_config(&self.options()).await?;
+        Ok(Link { connection, hash: self.hash.clone(), _driver: None })
     }
 
-    /// A connection on which the server says when the hash changes, to `on_push`, from now on.
-    pub(super) async fn connect_tracking(&self, on_push: impl AsyncPushSender) -> Result<Link, ConnectError> {
-        let mut link = self.open(AsyncConnectionConfig::new().set_push_sender(on_push)).await?;
+    /// A connection on which the server says when the hash changes, to `on_push`, from now on; and the view of its incoming
+    /// bytes, which TLS does not have: there the socket's bytes are not the server's words.
+    pub(super) async fn connect_tracking(
+        &self,
+        on_push: impl AsyncPushSender,
+    ) -> Result<(Link, Option<Arc<Intake>>), ConnectError> {
+        let options = self.options().set_push_sender(on_push);
+        let opened = tokio::time::timeout(self.connect_timeout, async {
+            match self.info.addr() {
+                ConnectionAddr::Tcp(host, port) => {
+                    let stream = TcpStream::connect((host.as_str(), *port)).await?;
+                    stream.set_nodelay(true)?;
+                    self.watched(stream, options).await
+                }
+                ConnectionAddr::Unix(path) => self.watched(UnixStream::connect(path).await?, options).await,
+                _ => {
+                    let client = Client::open(self.info.clone().set_redis_settings(self.settings()?))?;
+                    let connection = client.get_multiplexed_async_connection_with_config(&options).await?;
+                    Ok((Link { connection, hash: self.hash.clone(), _driver: None }, None))
+                }
+            }
+        });
+        let (mut link, intake) = opened.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
         let mut track = redis::cmd("CLIENT");
         track.arg("TRACKING").arg("ON").arg("BCAST").arg("PREFIX").arg(&self.hash);
         track.query_async::<()>(&mut link.connection).await?;
-        Ok(link)
+        Ok((link, intake))
     }
 
-    async fn open(&self, config: AsyncConnectionConfig) -> Result<Link, ConnectError> {
-        let mut settings = self.info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
-        if let Some(password) = self.password_from_file()? {
-            settings = settings.set_password(password);
-        }
-        let client = Client::open(self.info.clone().set_redis_settings(settings))?;
-        let config = config
+    async fn watched<S>(
+        &self,
+        stream: S,
+        options: AsyncConnectionConfig,
+    ) -> Result<(Link, Option<Arc<Intake>>), ConnectError>
+    where
+        S: AsyncRead + AsyncWrite + AsFd + Unpin + Send + 'static,
+    {
+        let stream = Watched::new(stream)?;
+        let intake = stream.intake();
+        let settings = self.settings()?;
+        let (connection, driver) = MultiplexedConnection::new_with_config(&settings, stream, options).await?;
+        let driver = Arc::new(Driver(tokio::spawn(driver)));
+        Ok((Link { connection, hash: self.hash.clone(), _driver: Some(driver) }, Some(intake)))
+    }
+
+    fn settings(&self) -> Result<RedisConnectionInfo, ConnectError> {
+        let settings = self.info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+        Ok(match self.password_from_file()? {
+            Some(password) => settings.set_password(password),
+            None => settings,
+        })
+    }
+
+    fn options(&self) -> AsyncConnectionConfig {
+        AsyncConnectionConfig::new()
             .set_connection_timeout(Some(self.connect_timeout))
             .set_response_timeout(Some(self.response_timeout))
-            .set_pipeline_buffer_size(FLIGHTS_MAX);
-        let connection = client.get_multiplexed_async_connection_with_config(&config).await?;
-        Ok(Link { connection, hash: self.hash.clone() })
+            .set_pipeline_buffer_size(FLIGHTS_MAX)
     }
 
     /// The first line of the password file, if there is one.

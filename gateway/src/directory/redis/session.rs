@@ -13,6 +13,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
+use super::intake::Intake;
 use super::server::{ConnectError, Link, Server};
 use super::{RedisTask, Request, Shared};
 use crate::directory::InvalidationCause;
@@ -44,10 +45,20 @@ pub(super) const EMPTY_GRACE: Duration = Duration::from_secs(30);
 const LOGGED_VALUE_BYTES_MAX: usize = 64;
 
 /// Counts pushes; closes when the connection does.
-pub(super) type Pushes = watch::Receiver<u64>;
+type Pushes = watch::Receiver<u64>;
 
-/// Connects, subscribes, and counts the hash's fields: what has to work before the server is believed.
-pub(super) async fn connect(shared: &Arc<Shared>, server: &Server) -> Result<(Link, Pushes, u64), ConnectError> {
+/// A connection on which everything has worked that has to work before the server is believed.
+pub(super) struct Connected {
+    link: Link,
+    /// Its incoming bytes, where they can be watched.
+    intake: Option<Arc<Intake>>,
+    pushes: Pushes,
+    /// How many fields the hash has.
+    count: u64,
+}
+
+/// Connects, subscribes, and counts the hash's fields.
+pub(super) async fn connect(shared: &Arc<Shared>, server: &Server) -> Result<Connected, ConnectError> {
     let (count_push, pushes) = watch::channel(0);
     let shared = Arc::clone(shared);
     // Runs while the push is read off the socket, before any reply behind it. A FLUSHALL is a push without keys. The library
@@ -59,9 +70,9 @@ pub(super) async fn connect(shared: &Arc<Shared>, server: &Server) -> Result<(Li
         }
         Ok::<(), ()>(())
     };
-    let mut link = server.connect_tracking(on_push).await?;
+    let (mut link, intake) = server.connect_tracking(on_push).await?;
     let count = link.count().await?;
-    Ok((link, pushes, count))
+    Ok(Connected { link, intake, pushes, count })
 }
 
 /// The state of one connection.
@@ -107,8 +118,10 @@ enum Done {
 type Values = Vec<(SandboxId, Option<Vec<u8>>)>;
 
 impl<'t> Session<'t> {
-    /// A session over a fresh `link`, on which `count` fields were counted.
-    pub(super) fn new(task: &'t mut RedisTask, link: Link, pushes: Pushes, count: u64) -> Self {
+    /// A session over a fresh connection.
+    pub(super) fn new(task: &'t mut RedisTask, connected: Connected) -> Self {
+        let Connected { link, intake, pushes, count } = connected;
+        task.shared.watch(intake);
         let now = Instant::now();
         let empty_but_should_not_be = count == 0 && task.shared.cache.known() > 0;
         let doubt =

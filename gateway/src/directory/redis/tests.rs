@@ -229,3 +229,31 @@ async fn without_its_task_a_directory_says_what_it_knew() {
     assert_eq!(said.counts().of(LookupSource::Stale, LookupOutcome::Hit), 1);
     assert_eq!(directory.locate(&id("2")).await, Err(LocateError::Unavailable));
 }
+
+#[test]
+fn a_lookup_right_after_a_change_sees_it() {
+    let (send_scene, receive_scene) = std::sync::mpsc::channel();
+    // Threads as in the program: the control thread has to be scheduled before it can read a push.
+    let control = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let Some(server) = RedisServer::start(&[]).await else { return };
+            let config = RedisConfig { response_timeout: Duration::from_secs(10), ..RedisConfig::at(server.url()) };
+            let Scene { directory, task, .. } = Scene::up_with(&config).await;
+            send_scene.send((directory, server.url())).unwrap();
+            task.await.unwrap();
+        });
+    });
+    let Ok((directory, url)) = receive_scene.recv() else { return };
+    let mut writer = redis::Client::open(url).unwrap().get_connection().unwrap();
+    let worker = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    for port in 1..=5000 {
+        let value = format!("10.0.0.1:{port}");
+        let mut change = redis::cmd("HSET");
+        change.arg("vnc_sandboxes").arg("Sandbox_ID_1").arg(&value).exec(&mut writer).unwrap();
+        let located = worker.block_on(directory.locate(&id("1"))).unwrap();
+        assert_eq!(located.endpoint.to_string(), value);
+    }
+    drop(directory);
+    control.join().unwrap();
+}
