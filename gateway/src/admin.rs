@@ -3,17 +3,17 @@
 //! | request | answer |
 //! |---|---|
 //! | `GET /metrics` | Prometheus text format 0.0.4 |
-//! | `GET /healthz` | 200 while the process runs; depends on nothing else, so that a lost Redis does not restart the pod |
+//! | `GET /healthz` | 200 while the process runs: a lost Redis must not restart the pod |
 //! | `GET /readyz` | 200, or 503 with one reason per line |
 //! | `GET /streams?sandbox=ID&limit=N` | JSON array of live streams; `X-Streams-Total` counts them before the limit |
 //! | `DELETE /streams/ID` | closes one stream: 204, or 404 when there is none |
 //!
-//! It has no authentication: the listener belongs on loopback, or behind a network policy. For the same reason nothing that a
-//! browser sends without asking first (a simple request in the sense of CORS) changes anything: there is no `POST /drain`,
-//! SIGTERM does that.
+//! It has no authentication: the listener belongs on loopback, or behind a network policy. For the same reason nothing
+//! that a browser sends without asking first (a simple request in the sense of CORS) changes anything: there is no
+//! `POST /drain`, SIGTERM does that.
 //!
-//! It runs on the control thread, beside the directory. A client of it can take neither memory nor file descriptors without
-//! bound: see [`Limits`].
+//! It runs on the control thread, beside the directory. A client of it can take neither memory nor file descriptors
+//! without bound: see [`Limits`].
 
 use std::io;
 use std::pin::pin;
@@ -139,8 +139,8 @@ async fn serve_connection(limits: Limits, socket: TcpStream, router: Router) {
     }
 }
 
-/// Whether no later accept(2) on the same listener can succeed; accept(2) lists the rest as errors of one connection, or of
-/// resources that may come back.
+/// Whether no later accept(2) on the same listener can succeed; accept(2) lists the rest as errors of one connection,
+/// or of resources that may come back.
 fn is_fatal(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EBADF | libc::EINVAL | libc::ENOTSOCK | libc::EOPNOTSUPP))
 }

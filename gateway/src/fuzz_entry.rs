@@ -4,9 +4,13 @@
 //! The targets in `fuzz/` call these functions and do nothing else, and the smoke in `tests` drives the same functions on stable
 //! Rust with every `cargo test`. Only tests and the feature `fuzzing` compile this file.
 
-use crate::config::{RoutingConfig, Sources, WebsocketHint};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use crate::config::{HostHeader, RoutingConfig, Sources, WebsocketHint};
+use crate::http::body::BodyError;
 use crate::http::parse::{self, ResponseContext};
-use crate::http::{HeadError, HeadLimits, Progress, RequestHead};
+use crate::http::rewrite::{self, Forwarding, ResponseRewrite};
+use crate::http::{BodyLength, BodyReader, HeadError, HeadLimits, Progress, RequestHead, ResponseHead, upgrade};
 use crate::route::{self, Decision};
 
 /// Limits small enough for a fuzzer to reach them.
@@ -14,8 +18,9 @@ const LIMITS: HeadLimits = HeadLimits { line_bytes_max: 256, head_bytes_max: 102
 
 /// The heads of requests and responses. The first byte says what a response answers.
 ///
-/// A head is found where it ends and nowhere else: no shorter buffer holds it, and what follows it does not change it. Nothing
-/// that comes out of it can end a line or a head that is written from it.
+/// A head is found where it ends and nowhere else: no shorter buffer holds it, and what follows it does not change it. Written
+/// for the other side it is one head again, with the same body behind it: what the gateway took for one message can never be
+/// two for the sandbox or the browser.
 pub fn head(data: &[u8]) {
     let Some((&choice, bytes)) = data.split_first() else { return };
     let context = ResponseContext { head: choice & 1 != 0, upgrade: choice & 2 != 0 };
@@ -27,6 +32,7 @@ pub fn head(data: &[u8]) {
             assert_eq!(head.path().len() + head.query().map_or(0, |query| query.len() + 1), head.target().len());
             assert!(!head.method().is_empty());
             fields_are_whole(head.fields());
+            request_survives_rewriting(&head);
             Ok(Some((format!("{head:?}"), consumed)))
         }
     });
@@ -36,9 +42,41 @@ pub fn head(data: &[u8]) {
             assert!((100..=999).contains(&head.status()));
             assert!(context.upgrade || head.status() != 101, "an upgrade nobody asked for");
             fields_are_whole(head.fields());
+            response_survives_rewriting(&head, context);
             Ok(Some((format!("{head:?}"), consumed)))
         }
     });
+}
+
+/// A chunked body. The first byte says how the bytes are dealt out to the reader.
+///
+/// How they are dealt out makes no difference, nothing is read behind the body's end, what goes out is never longer than what
+/// came in, and it is a chunked body that reads as itself: extensions, trailers and leading zeros are gone, the data is not.
+pub fn chunked(data: &[u8]) {
+    let Some((&choice, bytes)) = data.split_first() else { return };
+    let reader = BodyReader::new(BodyLength::Chunked);
+    let (whole, out) = read(reader.clone(), bytes, bytes.len().max(1));
+    assert_eq!(
+        read(reader.clone(), bytes, usize::from(choice % 16) + 1),
+        (whole, out.clone()),
+        "dealt out differently"
+    );
+    let (decoded, content) = read(BodyReader::decoding(BodyLength::Chunked), bytes, bytes.len().max(1));
+    assert_eq!(decoded, whole, "both readers see the same body");
+    assert!(content.len() <= out.len() && out.len() <= bytes.len());
+    let Ok((consumed, true)) = whole else { return };
+    assert_eq!(
+        content_of(&bytes[..consumed]).as_deref(),
+        Some(content.as_slice()),
+        "RFC 9112 section 7.1 reads it otherwise"
+    );
+    assert_eq!(
+        read(reader.clone(), &bytes[..consumed], 1),
+        (Ok((consumed, true)), out.clone()),
+        "bytes behind the end count"
+    );
+    assert_eq!(read(reader, &out, 7), (Ok((out.len(), true)), out.clone()), "what went out is in its plainest form");
+    assert_eq!(read(BodyReader::decoding(BodyLength::Chunked), &out, 7).1, content, "the data is the same");
 }
 
 /// The decision about a request. The first byte chooses the configuration; the rest is the request's head.
@@ -46,7 +84,7 @@ pub fn head(data: &[u8]) {
 /// No sandbox is invented, and the sandbox sees the tail of the very bytes that the client sent.
 pub fn route(data: &[u8]) {
     let Some((&choice, bytes)) = data.split_first() else { return };
-    let Ok(Progress::Complete { head, .. }) = parse::request(bytes, &HeadLimits::default()) else { return };
+    let Some((head, _)) = complete(parse::request(bytes, &HeadLimits::default())) else { return };
     let rules = RoutingConfig {
         sources: Sources { path: choice & 1 == 0, cookie: choice & 2 == 0, ..Sources::NONE },
         strip: choice & 4 == 0,
@@ -97,6 +135,104 @@ where
     assert_eq!(parse(&bytes[..consumed]), Ok(Some((head, consumed))));
 }
 
+/// The head that the sandbox gets for `head`.
+fn request_survives_rewriting(head: &RequestHead) {
+    let upgrade = matches!(upgrade::requested(head), Ok(Some(_)));
+    let mut out = Vec::new();
+    rewrite::request(head, upgrade, &forwarding(head.target()), &mut out);
+    let sent = complete(parse::request(&out, &HeadLimits::default()));
+    let (sent, consumed) = sent.expect("the sandbox gets a head");
+    assert_eq!(consumed, out.len(), "the sandbox gets more than one head");
+    assert_eq!((sent.method(), sent.target(), sent.body()), (head.method(), head.target(), head.body()));
+    assert_eq!(sent.asks_websocket(), upgrade);
+    let own = sent
+        .values("cookie")
+        .any(|value| value.split(|&byte| byte == b';').any(|pair| pair.trim_ascii().starts_with(b"vnc_session_id=")));
+    assert!(!own, "the gateway's cookie reaches the sandbox");
+}
+
+/// The head that a client gets for `head`.
+fn response_survives_rewriting(head: &ResponseHead, context: ResponseContext) {
+    let request = b"GET /vnc/1/ HTTP/1.1\r\nHost: gw.example\r\n\r\n";
+    let (request, _) = complete(parse::request(request, &HeadLimits::default())).expect("a plain request is good");
+    let rewrite = ResponseRewrite {
+        request: &request,
+        set_cookie: None,
+        close: false,
+        upgrade: context.upgrade && head.status() == 101,
+    };
+    let mut out = Vec::new();
+    rewrite::response(head, &forwarding(b"/"), &rewrite, &mut out);
+    let sent = complete(parse::response(&out, context, &HeadLimits::default()));
+    let (sent, consumed) = sent.expect("the client gets a head");
+    assert_eq!(consumed, out.len(), "the client gets more than one head");
+    assert_eq!((sent.status(), sent.body()), (head.status(), head.body()));
+    assert_eq!(sent.values("set-cookie").count(), head.values("set-cookie").count(), "each cookie keeps its own field");
+}
+
+/// A head, and how many bytes it took.
+fn complete<T>(progress: Result<Progress<T>, HeadError>) -> Option<(T, usize)> {
+    match progress {
+        Ok(Progress::Complete { head, consumed }) => Some((head, consumed)),
+        Ok(Progress::Partial) | Err(_) => None,
+    }
+}
+
+fn forwarding(upstream_target: &[u8]) -> Forwarding<'_> {
+    Forwarding {
+        client: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        client_trusted: false,
+        tls: false,
+        endpoint: SocketAddr::from((Ipv4Addr::new(10, 18, 124, 21), 6080)),
+        host_header: &HostHeader::Endpoint,
+        upstream_target,
+        public_prefix: "/vnc/1",
+        cookie_name: "vnc_session_id",
+        request_id: "1",
+    }
+}
+
+/// Deals `bytes` out to `reader` in portions: how many were the body's, whether it ended, and what goes out.
+fn read(mut reader: BodyReader, bytes: &[u8], portion: usize) -> (Result<(usize, bool), BodyError>, Vec<u8>) {
+    let mut out = Vec::new();
+    let mut consumed = 0;
+    for part in bytes.chunks(portion) {
+        match reader.advance(part, &mut out) {
+            Ok(taken) => {
+                consumed += taken;
+                assert!(taken == part.len() || reader.is_done(), "a body that goes on takes every byte");
+            }
+            Err(error) => return (Err(error), out),
+        }
+    }
+    assert_eq!(reader.clone().finish().is_ok(), reader.is_done(), "a chunked body ends with its last chunk only");
+    (Ok((consumed, reader.is_done())), out)
+}
+
+/// The data of a whole chunked body, read as RFC 9112 section 7.1 is written: line by line, and with nothing to resume.
+fn content_of(mut body: &[u8]) -> Option<Vec<u8>> {
+    fn line<'a>(body: &mut &'a [u8]) -> Option<&'a [u8]> {
+        let end = body.windows(2).position(|pair| pair == b"\r\n")?;
+        let line = &body[..end];
+        *body = &body[end + 2..];
+        Some(line)
+    }
+    let mut content = Vec::new();
+    loop {
+        let size = line(&mut body)?.split(|&byte| byte == b';').next()?;
+        let size = std::str::from_utf8(size).ok().filter(|size| !size.starts_with('+'))?;
+        match usize::from_str_radix(size, 16).ok()? {
+            0 => break,
+            size => content.extend_from_slice(body.split_off(..size)?),
+        }
+        if !line(&mut body)?.is_empty() {
+            return None;
+        }
+    }
+    while !line(&mut body)?.is_empty() {}
+    body.is_empty().then_some(content)
+}
+
 /// No field can be read as two, or as the end of the head.
 fn fields_are_whole<'a>(fields: impl Iterator<Item = (&'a str, &'a [u8])>) {
     let mut count = 0;
@@ -117,7 +253,7 @@ fn follow(head: &RequestHead, rules: &RoutingConfig, location: &[u8], hops: u32)
     }
     bytes.extend_from_slice(b"\r\n");
     // A location may have grown beyond the limits of a head, and then it ends there.
-    let Ok(Progress::Complete { head, .. }) = parse::request(&bytes, &HeadLimits::default()) else { return };
+    let Some((head, _)) = complete(parse::request(&bytes, &HeadLimits::default())) else { return };
     if let Ok(Decision::Redirect { location, .. }) = route::decide(&head, rules) {
         assert!(hops > 1, "redirected again to {}", String::from_utf8_lossy(&location));
         follow(&head, rules, &location, hops - 1);

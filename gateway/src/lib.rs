@@ -5,6 +5,7 @@
 //! carries the stream. Everything unsafe lives in [`sys`].
 
 pub mod admin;
+pub mod bpf;
 pub mod cli;
 pub mod config;
 pub mod connection;

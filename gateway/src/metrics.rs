@@ -1,8 +1,8 @@
 //! What is counted, and the only way to count it.
 //!
-//! One [`Metrics`] is made at the start and shared by all threads. It keeps a handle for every series, so counting is an
-//! atomic addition and never formats or hashes a label on the way of a request. There is no global recorder: what has no
-//! reference to this struct cannot count, and two of them in one test do not mix.
+//! One [`Metrics`] is made at the start and shared by all threads. It keeps a handle for every series, so counting is
+//! an atomic addition and never formats or hashes a label on the way of a request. There is no global recorder: what
+//! has no reference to this struct cannot count, and two of them in one test do not mix.
 
 mod family;
 pub mod names;
@@ -35,7 +35,8 @@ pub struct Metrics {
 
 /// What the registry of live streams, and later the kernel's maps, know at the moment of a scrape.
 pub trait StreamTotals: Send + Sync {
-    /// Bytes moved since the start, by engine and direction (`up`, `down`), streams that are closed included. Never shrinks.
+    /// Bytes moved since the start, by engine and direction (`up`, `down`), streams that are closed included. Never
+    /// shrinks.
     fn totals(&self) -> Vec<(&'static str, &'static str, u64)>;
 
     /// Streams that are open now, by engine. An engine that is not named has none.
@@ -142,8 +143,8 @@ impl Metrics {
         self.connections.rejected.with([reason.label()]).increment(1);
     }
 
-    /// A request was answered. `source` is the label of its route's source, or `none` when it had no route; the duration runs
-    /// from the first byte of the head.
+    /// A request was answered. `source` is the label of its route's source, or `none` when it had no route; the
+    /// duration runs from the first byte of the head.
     pub fn request(&self, source: &'static str, method: &str, code: u16, duration: Duration) {
         let positions =
             [names::ROUTE_SOURCE.position(source), names::METHOD.position(method), self.http.codes.position(code)];
@@ -161,7 +162,8 @@ impl Metrics {
         self.http.failures.with(code).increment(1);
     }
 
-    /// A lookup was answered by `source` (`embedded`, `cache`, `redis`, `stale`) with `outcome` (`hit`, `miss`, `error`).
+    /// A lookup was answered by `source` (`embedded`, `cache`, `redis`, `stale`) with `outcome` (`hit`, `miss`,
+    /// `error`).
     pub fn lookup(&self, source: &'static str, outcome: &'static str, duration: Duration) {
         self.directory.lookups.with([source, outcome]).increment(1);
         self.directory.duration.with([source]).record(duration);
@@ -227,8 +229,8 @@ impl Metrics {
         self.exporter.render()
     }
 
-    /// Moves recorded durations into their buckets. The recorder keeps each observation (8 bytes) until then, so this runs
-    /// every few seconds whether anybody scrapes or not.
+    /// Moves recorded durations into their buckets. The recorder keeps each observation (8 bytes) until then, so this
+    /// runs every few seconds whether anybody scrapes or not.
     pub fn upkeep(&self) {
         self.exporter.run_upkeep();
     }

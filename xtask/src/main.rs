@@ -5,6 +5,7 @@ mod build_ebpf;
 mod demo;
 mod novnc;
 mod setup;
+mod tidy;
 
 use clap::Parser;
 
@@ -18,6 +19,8 @@ enum Task {
     Demo(demo::Options),
     /// Install what the stories need: Redis, desktops, a browser, and the files of several noVNC versions.
     Setup(setup::Options),
+    /// Check the repository's style, all findings at once.
+    Tidy(tidy::Options),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -25,5 +28,6 @@ fn main() -> anyhow::Result<()> {
         Task::BuildEbpf(options) => build_ebpf::run(&options),
         Task::Demo(options) => demo::run(&options),
         Task::Setup(options) => setup::run(&options),
+        Task::Tidy(options) => tidy::run(&options),
     }
 }

@@ -1,9 +1,13 @@
 //! The smoke: the fuzz targets' entry points on stable Rust, for seconds. Half of the inputs are near enough to what a peer
 //! sends to get past the first check, since random bytes hardly ever are.
 
+use std::collections::BTreeMap;
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
+use proptest::strategy::ValueTree as _;
+use proptest::test_runner::TestRunner;
 
 use super::*;
 
@@ -20,32 +24,80 @@ fn near(words: &'static [&'static str], count: usize) -> impl Strategy<Value = V
     vec(word, 0..count).prop_map(|words| words.concat())
 }
 
-const HEAD_WORDS: &[&str] = &[
-    "GET / HTTP/1.1\r\n",
-    "POST /vnc/1/ HTTP/1.0\r\n",
-    "OPTIONS * HTTP/1.1\r\n",
-    "GET http://a/x?y HTTP/1.1\r\n",
-    "GET http://a HTTP/1.1\r\n",
-    "HTTP/1.1 200 OK\r\n",
-    "HTTP/1.1 101 \r\n",
-    "HTTP/1.0 304\r\n",
-    "Host: a\r\n",
-    "Content-Length: 5\r\n",
-    "Content-Length: 5, 5\r\n",
-    "Transfer-Encoding: chunked\r\n",
-    "Connection: close, x\r\n",
-    "x: y\r\n",
-    "x:\r\n",
-    "x : y\r\n",
-    " y\r\n",
-    "\r\n",
-    "\n",
-    "\r",
-    "\0",
-    ":",
-    "Upgrade: websocket\r\n",
-    "\r\n\r\n",
-];
+/// A byte of choice, and a head of one side or the other. One part in twenty is a stray byte.
+fn any_head() -> impl Strategy<Value = Vec<u8>> {
+    const START: &[&str] = &[
+        "GET / HTTP/1.1\r\n",
+        "POST /vnc/1/?x HTTP/1.0\r\n",
+        "OPTIONS * HTTP/1.1\r\n",
+        "GET http://a/x?y HTTP/1.1\r\n",
+        "GET http://a HTTP/1.1\r\n",
+        "\r\nGET //?? HTTP/1.1\r\n",
+        "HTTP/1.1 200 OK\r\n",
+        "HTTP/1.1 101 \r\n",
+        "HTTP/1.0 304 \r\n",
+        "HTTP/1.1 204 \r\n",
+        "HTTP/1.1 100 Continue\r\n",
+        "HTTP/1.1 302 Found\r\n",
+    ];
+    const FIELD: &[&str] = &[
+        "Host: a\r\n",
+        "Content-Length: 5\r\n",
+        "Content-Length: 5, 5\r\n",
+        "Content-Length: +5\r\n",
+        "Transfer-Encoding: chunked\r\n",
+        "Transfer-Encoding: gzip, chunked\r\n",
+        "Connection: close, x\r\n",
+        "Connection: upgrade\r\nUpgrade: websocket\r\n",
+        "Connection: content-length, transfer-encoding, host\r\n",
+        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
+        "x: y\r\n",
+        "x:\r\n",
+        "x : y\r\n",
+        " y\r\n",
+        "\n",
+        "X-Request-Id: a b\r\n",
+        "X-Forwarded-For: b\r\n",
+        "Cookie: vnc_session_id=1\r\n",
+        "Cookie: a=b; vnc_session_id=1;vnc_session_id=2\r\n",
+        "Set-Cookie: a=b; Path=/\r\n",
+        "Set-Cookie: c=d\r\n",
+        "Location: /x\r\n",
+        "Location: http://10.18.124.21:6080/x\r\n",
+        "Expect: 100-continue\r\n",
+        "TE: trailers\r\n",
+    ];
+    let start = prop_oneof![19 => select(START).prop_map(str::to_owned), 1 => "[ -~\r\n]{0,9}"];
+    let host = prop_oneof![9 => Just("Host: gw.example\r\n"), 1 => Just("")];
+    let end = prop_oneof![19 => Just("\r\nGET /next"), 1 => Just("\n\n")];
+    (any::<u8>(), start, host, near(FIELD, 5), end).prop_map(|(choice, start, host, fields, end)| {
+        [&[choice], start.as_bytes(), host.as_bytes(), &fields, end.as_bytes()].concat()
+    })
+}
+
+/// A byte of choice, and chunks, most of them good ones.
+fn chunks() -> impl Strategy<Value = Vec<u8>> {
+    const CHUNK: &[&str] = &[
+        "5\r\nhello\r\n",
+        "0A;ext=\"x\"\r\n0123456789\r\n",
+        "000001 \r\n",
+        "1\r\n\r\r\n",
+        "2\r\n0\r\r\n",
+        "a\n",
+        "-1\r\n",
+        "5;x\n",
+        "5\r\nhello \n",
+        "+5\r\nhello\r\n",
+        "10000000000000000\r\n",
+        "ffffffffffffffff\r\n",
+        "5\r\nhello!\r\n",
+    ];
+    const GOOD: usize = 5;
+    const END: &[&str] = &["0\r\n\r\n", "000\r\n\r\nGET /", "0;x\r\nTrailer: y\r\n\r\n5\r\n", "0\r\nx\n", "0\r\n", ""];
+    let chunks = prop_oneof![3 => near(&CHUNK[..2], GOOD), 1 => near(CHUNK, 4)];
+    (any::<u8>(), chunks, select(END))
+        .prop_map(|(choice, chunks, end)| [&[choice], &chunks[..], end.as_bytes()].concat())
+}
 
 /// A byte of choice, and a head whose parts each are likely to be good.
 fn routed_head() -> impl Strategy<Value = Vec<u8>> {
@@ -93,9 +145,15 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(CASES))]
 
     #[test]
-    fn heads(noise in noise(), choice in any::<u8>(), words in near(HEAD_WORDS, 9)) {
+    fn heads(noise in noise(), near in any_head()) {
         head(&noise);
-        head(&[&[choice], &words[..]].concat());
+        head(&near);
+    }
+
+    #[test]
+    fn chunked_bodies(noise in noise(), near in chunks()) {
+        chunked(&noise);
+        chunked(&near);
     }
 
     #[test]
@@ -107,24 +165,57 @@ proptest! {
 
 /// The smoke is worth nothing if its inputs are all refused at the door.
 #[test]
-fn the_smoke_reaches_every_decision() {
-    use proptest::strategy::ValueTree as _;
-    use proptest::test_runner::TestRunner;
+fn the_smoke_reaches_every_outcome() {
+    let decisions = outcomes_of(routed_head(), |bytes| {
+        let (head, _) = complete(parse::request(bytes, &HeadLimits::default()))?;
+        Some(match route::decide(&head, &RoutingConfig::default()) {
+            Ok(Decision::Forward(target)) => target.source.label().to_owned(),
+            Ok(Decision::Redirect { status, .. }) => status.to_string(),
+            Err(error) => error.rule().to_owned(),
+        })
+    });
+    reaches(&decisions, &["path", "referer", "cookie", "302", "308", "no_route", "unnamed", "cookie_malformed"]);
 
+    let requests = outcomes_of(any_head(), |bytes| {
+        let (head, _) = complete(parse::request(bytes, &LIMITS))?;
+        Some(format!("{:?}", head.body()))
+    });
+    reaches(&requests, &["None", "Fixed(5)", "Chunked"]);
+    let context = ResponseContext { head: false, upgrade: true };
+    let responses = outcomes_of(any_head(), |bytes| {
+        let (head, _) = complete(parse::response(bytes, context, &LIMITS))?;
+        Some(format!("{:?}", head.body()))
+    });
+    reaches(&responses, &["None", "Fixed(5)", "Chunked", "UntilClose"]);
+
+    let bodies = outcomes_of(chunks(), |bytes| match read(BodyReader::new(BodyLength::Chunked), bytes, 1).0 {
+        Ok((_, ended)) => Some(if ended { "ended" } else { "goes on" }.to_owned()),
+        Err(error) => Some(error.rule().to_owned()),
+    });
+    reaches(
+        &bodies,
+        &["ended", "goes on", "chunk_size", "chunk_size_too_long", "chunk_extension", "chunk_end", "trailers"],
+    );
+}
+
+fn reaches(outcomes: &BTreeMap<String, u32>, expected: &[&str]) {
+    for outcome in expected {
+        assert!(outcomes.contains_key(*outcome), "{outcome} is missing in {outcomes:?}");
+    }
+}
+
+/// How often each outcome comes about over [`CASES`] inputs of a strategy, whose first byte is left out.
+fn outcomes_of(
+    inputs: impl Strategy<Value = Vec<u8>>,
+    outcome: impl Fn(&[u8]) -> Option<String>,
+) -> BTreeMap<String, u32> {
     let mut runner = TestRunner::deterministic();
-    let mut seen = std::collections::BTreeMap::new();
+    let mut counts = BTreeMap::new();
     for _ in 0..CASES {
-        let bytes = routed_head().new_tree(&mut runner).unwrap().current();
-        let Ok(Progress::Complete { head, .. }) = parse::request(&bytes[1..], &HeadLimits::default()) else { continue };
-        let outcome = match route::decide(&head, &RoutingConfig::default()) {
-            Ok(Decision::Forward(target)) => target.source.label(),
-            Ok(Decision::Redirect { status: 302, .. }) => "302",
-            Ok(Decision::Redirect { .. }) => "308",
-            Err(error) => error.rule(),
-        };
-        *seen.entry(outcome).or_insert(0_u32) += 1;
+        let input = inputs.new_tree(&mut runner).expect("no strategy here refuses").current();
+        if let Some(outcome) = outcome(&input[1..]) {
+            *counts.entry(outcome).or_insert(0) += 1;
+        }
     }
-    for outcome in ["path", "referer", "cookie", "302", "308", "no_route", "unnamed", "cookie_malformed"] {
-        assert!(seen.contains_key(outcome), "{outcome} is missing in {seen:?}");
-    }
+    counts
 }

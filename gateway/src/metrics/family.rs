@@ -1,4 +1,5 @@
-//! The handles of one metric: one per combination of its labels' values, found by arithmetic and not by hashing strings.
+//! The handles of one metric: one per combination of its labels' values, found by arithmetic and not by hashing
+//! strings.
 
 use std::sync::{Arc, OnceLock};
 
@@ -7,8 +8,8 @@ use metrics_exporter_prometheus::PrometheusRecorder;
 
 use super::names::{METRICS, MetricSpec};
 
-/// Families with at most this many series have all of them from the start, at zero, so that a rate over the first event is
-/// right. Larger ones get a series when it is first used: a scrape that carries thousands of zeros helps nobody.
+/// Families with at most this many series have all of them from the start, at zero, so that a rate over the first event
+/// is right. Larger ones get a series when it is first used: a scrape that carries thousands of zeros helps nobody.
 const SERIES_AT_START_MAX: usize = 64;
 
 /// Every series goes through the same metadata; the exporter does not use it.
@@ -44,8 +45,8 @@ impl<H: Handle> Family<H> {
         family
     }
 
-    /// The handle for these label values, in the order of the metric's labels; see [`LabelSpec::position`](super::names::LabelSpec::position) for values that
-    /// are not listed.
+    /// The handle for these label values, in the order of the metric's labels; see
+    /// [`LabelSpec::position`](super::names::LabelSpec::position) for values that are not listed.
     pub(super) fn with<const LABELS: usize>(&self, values: [&str; LABELS]) -> &H {
         let mut positions = [0; LABELS];
         for (position, (label, value)) in positions.iter_mut().zip(self.spec.labels.iter().zip(values)) {
@@ -75,8 +76,8 @@ impl<H: Handle> Family<H> {
     }
 }
 
-/// Counters of a metric whose single label has values that the code names: `&'static str`, hence bounded. Each use looks the
-/// series up in the recorder's registry, so this is for failures and not for the way of every request.
+/// Counters of a metric whose single label has values that the code names: `&'static str`, hence bounded. Each use
+/// looks the series up in the recorder's registry, so this is for failures and not for the way of every request.
 pub(super) struct OpenFamily {
     spec: &'static MetricSpec,
     recorder: Arc<PrometheusRecorder>,

@@ -1,8 +1,8 @@
 //! The one table of metrics: registration, the README and the checks of `deploy/` all read it.
 //!
-//! To add a metric: add a row here, register its handle in `metrics.rs`, run `gateway docs metrics-table`. A label's values
-//! are part of the table, because a label whose values nobody can list is a label that somebody else can fill. A sandbox id,
-//! a path or an address never becomes a value.
+//! To add a metric: add a row here, register its handle in `metrics.rs`, run `gateway docs metrics-table`. A label's
+//! values are part of the table, because a label whose values nobody can list is a label that somebody else can fill. A
+//! sandbox id, a path or an address never becomes a value.
 
 /// One metric, as registered and as documented.
 #[derive(Debug)]
@@ -33,8 +33,9 @@ pub enum Kind {
 pub struct LabelSpec {
     /// The label's name.
     pub name: &'static str,
-    /// Every value it can have. Where the last one is [`OTHER`], it stands for all values that are not listed. An empty list
-    /// means that the code names the values (`&'static str`), so that they are bounded without being repeated here.
+    /// Every value it can have. Where the last one is [`OTHER`], it stands for all values that are not listed. An empty
+    /// list means that the code names the values (`&'static str`), so that they are bounded without being repeated
+    /// here.
     pub values: &'static [&'static str],
 }
 
@@ -187,8 +188,8 @@ fn label_cell(LabelSpec { name, values }: &LabelSpec) -> String {
 }
 
 impl LabelSpec {
-    /// Where `value` stands in the list. A value that is not listed counts as the last one, which is [`OTHER`] wherever a
-    /// peer has a say; anywhere else it is a mistake that a test build reports.
+    /// Where `value` stands in the list. A value that is not listed counts as the last one, which is [`OTHER`] wherever
+    /// a peer has a say; anywhere else it is a mistake that a test build reports.
     #[must_use]
     pub(super) fn position(&self, value: &str) -> usize {
         let listed = self.values.iter().position(|known| *known == value);

@@ -6,8 +6,9 @@ use metrics_process::collector::{self, Metrics as Collected};
 
 use super::family::single;
 
-/// Handles of the `process_*` metrics. The crate behind them has a recorder adapter of its own; it rounds CPU time to whole
-/// seconds, which is useless for the CPU per stream that this program is judged by, so only its reading side is used.
+/// Handles of the `process_*` metrics. The crate behind them has a recorder adapter of its own; it rounds CPU time to
+/// whole seconds, which is useless for the CPU per stream that this program is judged by, so only its reading side is
+/// used.
 pub(super) struct ProcessMetrics {
     cpu_seconds: Gauge,
     open_fds: Gauge,

@@ -9,7 +9,7 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 pub(crate) use self::scene::RedisServer;
-use self::scene::{Scene, command, hdel, hgets, hset, id};
+use self::scene::{Scene, command, free_port, hdel, hgets, hset, id};
 use crate::config::RedisConfig;
 use crate::directory::{EndpointError, LocateError, LookupOutcome, LookupSource, RecordError};
 
@@ -237,10 +237,12 @@ fn a_lookup_right_after_a_change_sees_it() {
     let control = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let Some(server) = RedisServer::start(&[]).await else { return };
-            let config = RedisConfig { response_timeout: Duration::from_secs(10), ..RedisConfig::at(server.url()) };
+            let port = free_port();
+            let Some(_server) = RedisServer::start(&["--port", &port]).await else { return };
+            let url = format!("redis://127.0.0.1:{port}");
+            let config = RedisConfig { response_timeout: Duration::from_secs(10), ..RedisConfig::at(url.clone()) };
             let Scene { directory, task, .. } = Scene::up_with(&config).await;
-            send_scene.send((directory, server.url())).unwrap();
+            send_scene.send((directory, url)).unwrap();
             task.await.unwrap();
         });
     });

@@ -150,6 +150,12 @@ impl Scene {
     }
 }
 
+/// A TCP port that was free a moment ago, for a server that cannot say which one it got.
+pub(super) fn free_port() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port().to_string()
+}
+
 pub(super) fn id(text: &str) -> SandboxId {
     text.parse().unwrap()
 }

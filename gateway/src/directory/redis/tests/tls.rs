@@ -3,12 +3,11 @@
 //! Which roots are trusted is the system's business, and `SSL_CERT_FILE` the way to add one. A process reads its
 //! environment once, so the part that connects runs in a second process of this test program.
 
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use super::scene::{RedisServer, Scene, hset};
+use super::scene::{RedisServer, Scene, free_port, hset};
 use crate::config::RedisConfig;
 use crate::directory::LocateError;
 
@@ -22,7 +21,7 @@ async fn a_tls_server_is_asked_if_its_certificate_is_trusted() {
         println!("skipped: openssl not found");
         return;
     }
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let port = free_port();
     let [certificate, key] = ["certificate.pem", "key.pem"].map(|name| folder.path().join(name).display().to_string());
     let options = [
         ["--tls-port", &port],

@@ -1,0 +1,171 @@
+//! The kernel programs: the embedded object, its check, and its way into the kernel.
+//!
+//! The object is built from `gateway-ebpf` by `cargo xtask build-ebpf` and committed, so that building the gateway needs no
+//! BPF toolchain.
+
+pub mod capability;
+
+use std::error::Error;
+use std::io;
+
+use aya::maps::{MapError, PerCpuArray};
+use aya::programs::{ProgramError, SkSkb};
+use aya::util::KernelVersion;
+use aya::{Ebpf, EbpfError};
+use gateway_common::{ABI_SECTION, ABI_VERSION, Passed};
+use nix::errno::Errno;
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
+
+use capability::{Capabilities, Capability};
+
+/// The programs in the kernel. Dropping it takes them out, once no socket map holds them any more.
+#[derive(Debug)]
+pub struct Programs {
+    ebpf: Ebpf,
+}
+
+impl Programs {
+    /// What the verdict program has let through to user space on all its sockets, summed over the CPUs.
+    ///
+    /// # Errors
+    /// When the map cannot be read.
+    pub fn passed(&self) -> Result<Passed, MapError> {
+        let map = self.ebpf.map(PASSED).expect("the ABI version vouches for the maps");
+        let per_cpu = PerCpuArray::<_, Passed>::try_from(map)?.get(&0, 0)?;
+        Ok(per_cpu.iter().fold(Passed::default(), |sum, cpu| Passed {
+            bytes: sum.bytes.wrapping_add(cpu.bytes),
+            skbs: sum.skbs.wrapping_add(cpu.skbs),
+        }))
+    }
+}
+
+/// Loads the embedded programs into the kernel, where the verifier has the last word. Nothing is attached yet.
+///
+/// # Errors
+/// Names what is missing, as far as the kernel's answer and this process's own state tell.
+pub fn load() -> Result<Programs, LoadError> {
+    load_object(OBJECT)
+}
+
+/// Why the kernel programs are not in the kernel.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The object cannot be read at all. Only a broken build has such a one.
+    #[error("the embedded object is damaged: {0}")]
+    Damaged(#[from] aya_obj::ParseError),
+    /// The object was built from another state of `gateway-common`.
+    #[error(
+        "the embedded object has ABI version {found:?} where {ABI_VERSION} is wanted; run `cargo xtask build-ebpf`"
+    )]
+    Abi {
+        /// What its ABI section says, if it has one of the right size.
+        found: Option<u32>,
+    },
+    /// This thread may not load programs.
+    #[error("{} missing (CAP_SYS_ADMIN would do for both)", capability::names(.missing))]
+    Capability {
+        /// What it would take.
+        missing: Vec<Capability>,
+    },
+    /// The kernel charges maps to RLIMIT_MEMLOCK, as it did before Linux 5.11.
+    #[error("RLIMIT_MEMLOCK is {limit_bytes} bytes, and this kernel charges BPF maps to it (until Linux 5.11)")]
+    Memlock {
+        /// The soft limit.
+        limit_bytes: u64,
+    },
+    /// `EPERM` in spite of the capabilities.
+    #[error(
+        "bpf(2) is forbidden in spite of the capabilities: by a seccomp profile, a user namespace or kernel lockdown"
+    )]
+    Forbidden,
+    /// The kernel was built without BPF.
+    #[error("this kernel has no bpf(2)")]
+    NoBpf,
+    /// The kernel does not know a map type, or has no memory for it.
+    #[error("the kernel refuses the map {name}: {source}")]
+    Map {
+        /// The map's name in `gateway-ebpf/src/maps.rs`.
+        name: String,
+        /// What `BPF_MAP_CREATE` said.
+        source: io::Error,
+    },
+    /// The verifier does not accept a program, or the kernel does not know its type.
+    #[error("the kernel refuses the program {name}: {source}")]
+    Program {
+        /// The program's name in `gateway-ebpf`.
+        name: &'static str,
+        /// With the verifier's log.
+        source: ProgramError,
+    },
+    /// Anything else that the loader reports.
+    #[error("the kernel programs cannot be loaded: {0}")]
+    Other(#[source] EbpfError),
+}
+
+/// Aligned, because the ELF reader works on the bytes in place.
+static OBJECT: &[u8] = aya::include_bytes_aligned!("../../gateway-ebpf/gateway.bpf.o");
+
+/// `gateway-ebpf/src/maps.rs`
+const PASSED: &str = "PASSED";
+
+/// `gateway-ebpf/src/sockmap.rs`
+const SOCKMAP_VERDICT: &str = "sockmap_verdict";
+
+fn load_object(object: &[u8]) -> Result<Programs, LoadError> {
+    check_abi(object)?;
+    let mut ebpf = Ebpf::load(object).map_err(refused)?;
+    let verdict = ebpf.program_mut(SOCKMAP_VERDICT).expect("the ABI version vouches for the programs");
+    let verdict: &mut SkSkb = verdict.try_into().expect("the ABI version vouches for the programs' types");
+    verdict.load().map_err(|error| refused(EbpfError::ProgramError(error)))?;
+    Ok(Programs { ebpf })
+}
+
+/// Needs no privilege, and comes first: with another ABI the kernel might take the object and count nonsense.
+fn check_abi(object: &[u8]) -> Result<(), LoadError> {
+    let object = aya_obj::Object::parse(object)?;
+    let section = object.maps.get(ABI_SECTION).map(aya_obj::Map::data);
+    let found = section.and_then(|bytes| bytes.try_into().ok()).map(u32::from_ne_bytes);
+    if found != Some(ABI_VERSION) {
+        return Err(LoadError::Abi { found });
+    }
+    Ok(())
+}
+
+/// Finds the reason behind the loader's error: `bpf(2)` says `EPERM` for several.
+fn refused(error: EbpfError) -> LoadError {
+    match errno(&error) {
+        Some(Errno::EPERM) => forbidden(),
+        Some(Errno::ENOSYS) => LoadError::NoBpf,
+        _ => match error {
+            EbpfError::MapError(MapError::CreateError { name, io_error }) => LoadError::Map { name, source: io_error },
+            EbpfError::ProgramError(source) => LoadError::Program { name: SOCKMAP_VERDICT, source },
+            error => LoadError::Other(error),
+        },
+    }
+}
+
+fn forbidden() -> LoadError {
+    let missing = Capabilities::effective().map(Capabilities::missing_for_programs).unwrap_or_default();
+    if !missing.is_empty() {
+        return LoadError::Capability { missing };
+    }
+    let charged = KernelVersion::current().is_ok_and(|kernel| kernel < KernelVersion::new(5, 11, 0));
+    match getrlimit(Resource::RLIMIT_MEMLOCK) {
+        Ok((limit_bytes, _)) if charged && limit_bytes != RLIM_INFINITY => LoadError::Memlock { limit_bytes },
+        _ => LoadError::Forbidden,
+    }
+}
+
+/// The system call's error, wherever in the chain it is.
+fn errno(error: &EbpfError) -> Option<Errno> {
+    let mut error: &(dyn Error + 'static) = error;
+    loop {
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            return error.raw_os_error().map(Errno::from_raw);
+        }
+        error = error.source()?;
+    }
+}
+
+#[cfg(test)]
+mod tests;
