@@ -2,7 +2,8 @@
 
 /// The sum over the samples of `name` whose labels include all of `labels`.
 pub(super) fn sum(text: &str, name: &str, labels: &[(&str, &str)]) -> f64 {
-    text.lines().filter_map(|line| sample(line, name, labels)).sum()
+    // Not `sum`, which is -0 when there is nothing to add.
+    text.lines().filter_map(|line| sample(line, name, labels)).fold(0.0, |sum, value| sum + value)
 }
 
 fn sample(line: &str, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
@@ -30,5 +31,6 @@ mod tests {
         assert_eq!(sum(TEXT, "requests_total", &[("code", "200"), ("source", "cookie")]), 4.0);
         assert_eq!(sum(TEXT, "requests_total", &[("code", "20")]), 0.0);
         assert_eq!(sum(TEXT, "open", &[]), 2.5);
+        assert!(sum(TEXT, "absent", &[]).is_sign_positive());
     }
 }
