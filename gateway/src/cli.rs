@@ -162,8 +162,9 @@ fn routes(action: RoutesAction, redis: &RedisConfig) -> Result<(), CliError> {
 fn probe(json: bool) -> Result<(), CliError> {
     let report = probe::probe();
     if json {
-        let document = serde_json::to_string_pretty(&report).map_err(CliError::runtime)?;
-        print(&format!("{document}\n"))
+        let mut text = serde_json::to_string_pretty(&report).map_err(CliError::runtime)?;
+        text.push('\n');
+        print(&text)
     } else {
         print(&report.to_string())
     }
