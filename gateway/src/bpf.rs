@@ -1,7 +1,7 @@
 //! The kernel programs: the embedded object, its check, and its way into the kernel.
 //!
-//! The object is built from `gateway-ebpf` by `cargo xtask build-ebpf` and committed, so that building the gateway needs no
-//! BPF toolchain.
+//! The object is built from `gateway-ebpf` by `cargo xtask build-ebpf` and committed, so that building the gateway
+//! needs no BPF toolchain.
 
 pub mod capability;
 
