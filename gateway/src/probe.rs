@@ -1,4 +1,3 @@
-//! Which engines this machine can run.
 //! `gateway probe`: which engines this machine can run, and what exactly is missing where it cannot.
 //!
 //! Runs without privileges and changes nothing: what it tries (a ring, the kernel programs) is gone when it returns.

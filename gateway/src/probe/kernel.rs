@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 pub struct Release(pub u16, pub u16, pub u16);
 
 impl Release {
-    /// Reads the numbers at the start of a release; what a distribution appends is skipped, a missing patch number is 0.
+    /// Reads the numbers at the start of a release. What a distribution appends is skipped; no patch number means 0.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
@@ -55,7 +55,8 @@ impl KnownBug {
     }
 }
 
-/// Release ranges are those of the CVE records, except the first entry's, whose fixes were scattered over stable releases.
+/// The ranges are those of the CVE records, except the first entry's, whose fixes came one by one to the stable
+/// releases.
 static KNOWN_BUGS: &[KnownBug] = &[
     KnownBug {
         reference: "commits e5c6de5fa025 to 901546fd8f9c (Linux 6.4)",

@@ -1,4 +1,5 @@
-//! What `proc_pid_mountinfo(5)` tells: where BPF objects can be pinned, and which memory limit this process lives under.
+//! What `proc_pid_mountinfo(5)` tells: where BPF objects can be pinned, and which memory limit this process lives
+//! under.
 
 use std::fs;
 use std::path::Path;
