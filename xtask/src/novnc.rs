@@ -7,7 +7,7 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, bail, ensure};
 use gateway_tests::need;
@@ -93,6 +93,8 @@ fn engine_from_npm(scratch: &Path, version: NoVnc, application: &Path) -> anyhow
         fs::remove_dir_all(files.join(part))?;
         fs::rename(scratch.join("package").join(part), files.join(part))?;
     }
+    // The page shows the version that it finds there.
+    fs::rename(scratch.join("package/package.json"), files.join("package.json"))?;
     Ok(files)
 }
 
@@ -141,7 +143,7 @@ fn only_file(directory: &Path, extension: &str) -> anyhow::Result<PathBuf> {
 
 fn run(command: &mut Command) -> anyhow::Result<()> {
     let name = command.get_program().to_string_lossy().into_owned();
-    let status = command.status().with_context(|| format!("cannot run {name}"))?;
+    let status = command.stdout(Stdio::null()).status().with_context(|| format!("cannot run {name}"))?;
     ensure!(status.success(), "{name} failed ({status})");
     Ok(())
 }

@@ -36,12 +36,12 @@ impl Counters {
         let streams = gateway.streams()?;
         let connections = gateway.metric("gateway_connections_open", &[])?;
         let requests = gateway.metric("gateway_http_requests_total", &[])?;
-        let mut table = format!("{connections} connections, {requests} requests, {} streams\n", streams.len());
+        let mut table = format!("connections {connections}, requests {requests}, streams {}\n", streams.len());
         if !streams.is_empty() {
             writeln!(
                 table,
                 "{:>8} {:>8} {:>12} {:>12} {:>12} {:>7}",
-                "sandbox", "engine", "up", "down", "down/s", "age"
+                "sandbox", "engine", "bytes up", "bytes down", "down/s", "age"
             )?;
         }
         for stream in &streams {
