@@ -1,7 +1,7 @@
 //! What a client is told when something fails: the one place where an error becomes a status.
 //!
-//! Each stage has an error of its own; here they meet. Details name what the client can act on and never an address inside
-//! the cluster.
+//! Each stage has an error of its own; here they meet. Details name what the client can act on and never an address
+//! inside the cluster.
 
 use std::borrow::Cow;
 
