@@ -19,7 +19,8 @@ use crate::wait::{self, PATIENCE};
 use crate::{http, target};
 use log::Log;
 
-/// A running `gateway serve`. Dropping it kills it by its process id; a story that fails gets its log on standard error.
+/// A running `gateway serve`. Dropping it kills it by its process id; a story that fails gets its log on standard
+/// error.
 #[derive(Debug)]
 pub struct Gateway {
     process: Process,
@@ -155,7 +156,8 @@ impl GatewayBuilder {
         self
     }
 
-    /// A variable of the program's environment. Variables of the gateway that this process has itself are not passed on.
+    /// A variable of the program's environment. Variables of the gateway that this process has itself are not passed
+    /// on.
     pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.environment.push((name.into(), value.into()));
         self

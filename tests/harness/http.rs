@@ -20,7 +20,8 @@ pub struct Response {
     pub body: String,
 }
 
-/// Gets `target` from `address` over HTTP/1.0, whose answers end with the connection and are never chunked (RFC 9112, section 6.1).
+/// Gets `target` from `address` over HTTP/1.0, whose answers end with the connection and are never chunked (RFC 9112,
+/// section 6.1).
 pub fn get(address: SocketAddr, target: &str) -> Result<Response> {
     let context = || format!("GET {target} from {address}");
     let mut stream = TcpStream::connect_timeout(&address, CONNECT_TIMEOUT).with_context(context)?;

@@ -15,7 +15,8 @@ use crate::wait;
 /// A running program that leads a process group of its own. Dropping it kills the whole group and reaps the leader.
 ///
 /// The kernel also kills the leader when the thread that started it ends (`PR_SET_PDEATHSIG`, through `setpriv` of
-/// util-linux), so that a test runner's timeout leaves nothing behind. Start long-lived programs from a thread that lives as long.
+/// util-linux), so that a test runner's timeout leaves nothing behind. Start long-lived programs from a thread that
+/// lives as long.
 #[derive(Debug)]
 pub struct Process {
     child: Child,

@@ -9,7 +9,8 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
-/// Asks `condition` until it answers `Some`, every 5 ms and at least once; fails after `limit`, naming `what` was awaited.
+/// Asks `condition` until it answers `Some`, every 5 ms and at least once; fails after `limit`, naming `what` was
+/// awaited.
 pub fn until<T>(what: &str, limit: Duration, mut condition: impl FnMut() -> Option<T>) -> Result<T> {
     let deadline = Instant::now() + limit;
     loop {
