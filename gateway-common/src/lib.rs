@@ -1,7 +1,7 @@
 //! What both sides of the kernel must agree on, and nothing else.
 //!
-//! The types are laid out by hand: `repr(C)`, padding written out, sizes asserted. The kernel copies their bytes without
-//! knowing what they mean, so a difference between the two compilers would show only as wrong numbers.
+//! The types are laid out by hand: `repr(C)`, padding written out, sizes asserted. The kernel copies their bytes and
+//! does not know what they mean, so a difference between the two compilers would show only as wrong numbers.
 #![no_std]
 
 /// Version of everything in this crate. The program refuses a loaded object that carries another one.

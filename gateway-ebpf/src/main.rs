@@ -20,7 +20,8 @@ static ABI_VERSION: u32 = gateway_common::ABI_VERSION;
 #[unsafe(link_section = "license")]
 static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
 
-/// A `no_std` program must have one. It is never linked: nothing here can panic, and the verifier would refuse the loop.
+/// A `no_std` program must have one. It is never linked, since nothing here can panic; the verifier would refuse the
+/// loop.
 #[panic_handler]
 fn panic(_info: &PanicInfo<'_>) -> ! {
     loop {}

@@ -10,16 +10,16 @@ use crate::maps::PASSED;
 
 /// Runs for every socket buffer that arrives, a FIN's empty one included, before user space can read it.
 ///
-/// `SK_PASS` puts the data in the socket's own receive queue: accounted, in order, and with the TCP window closing when nobody
-/// reads. That is always right, which is why it is also the answer when the counter is missing.
+/// `SK_PASS` puts the data in the socket's own receive queue: accounted, in order, and with the TCP window closing when
+/// nobody reads. That is always right, which is why it is also the answer when the counter is missing.
 #[stream_verdict]
 pub fn sockmap_verdict(ctx: SkBuffContext) -> u32 {
     count_passed(u64::from(ctx.len()));
     SK_PASS
 }
 
-/// The value belongs to this CPU, and yet the addition is atomic: on its way through a socket's backlog the program runs in
-/// process context, where a soft interrupt may run it again on the same CPU for another socket.
+/// The value belongs to this CPU, and yet the addition is atomic: behind a socket's backlog the program runs in process
+/// context, where a soft interrupt may run it again on the same CPU for another socket.
 fn count_passed(bytes: u64) {
     let Some(passed) = PASSED.get_ptr_mut(0) else {
         return;
@@ -30,8 +30,8 @@ fn count_passed(bytes: u64) {
     unsafe { atomic_add(&raw mut (*passed).skbs, 1) };
 }
 
-/// The target has this instruction, but `AtomicU64` offers no read-modify-write on it, because the first BPF machines had no
-/// compare-and-exchange.
+/// The target has this instruction, but `AtomicU64` has no read-modify-write on it, because the first BPF machines had
+/// no compare-and-exchange.
 ///
 /// # Safety
 ///

@@ -1,7 +1,7 @@
 //! The kernel programs: the embedded object, its check, and its way into the kernel.
 //!
-//! The object is built from `gateway-ebpf` by `cargo xtask build-ebpf` and committed, so that building the gateway needs no
-//! BPF toolchain.
+//! The object is built from `gateway-ebpf` by `cargo xtask build-ebpf` and committed, so that building the gateway
+//! needs no BPF toolchain.
 
 pub mod capability;
 
@@ -62,7 +62,7 @@ pub enum LoadError {
         found: Option<u32>,
     },
     /// This thread may not load programs.
-    #[error("{} missing (CAP_SYS_ADMIN would do for both)", capability::names(.missing))]
+    #[error("{} missing (or CAP_SYS_ADMIN)", capability::names(.missing))]
     Capability {
         /// What it would take.
         missing: Vec<Capability>,

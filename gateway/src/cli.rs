@@ -17,6 +17,7 @@ use crate::config::raw::{self, Layers};
 use crate::config::resolve::system_lookup;
 use crate::config::{Config, DirectoryConfig, RedisConfig, table};
 use crate::metrics;
+use crate::probe;
 use crate::routes_command::{self, RoutesAction};
 use crate::serve;
 
@@ -159,8 +160,14 @@ fn routes(action: RoutesAction, redis: &RedisConfig) -> Result<(), CliError> {
 }
 
 fn probe(json: bool) -> Result<(), CliError> {
-    let _ = json;
-    Err(CliError::runtime("this build has no engines to probe"))
+    let report = probe::probe();
+    if json {
+        let mut text = serde_json::to_string_pretty(&report).map_err(CliError::runtime)?;
+        text.push('\n');
+        print(&text)
+    } else {
+        print(&report.to_string())
+    }
 }
 
 fn configure(layers: Layers) -> Result<Config, CliError> {
@@ -175,12 +182,16 @@ fn print(text: &str) -> Result<(), CliError> {
     }
 }
 
-/// An error and what caused it, on one line.
+/// An error and what caused it, on one line. Many errors end with their cause already: it is not said twice.
 fn causes(error: &(dyn Error + Send + Sync + 'static)) -> String {
     let mut line = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        line.push_str(&format!(": {error}"));
+        let text = error.to_string();
+        if !line.ends_with(&text) {
+            line.push_str(": ");
+            line.push_str(&text);
+        }
         cause = error.source();
     }
     line

@@ -44,6 +44,8 @@ pub struct Config {
     pub workers: NonZeroUsize,
     /// What moves the bytes of an established stream.
     pub engine: EngineChoice,
+    /// What the workers wait with. io_uring costs less CPU; epoll is for machines that forbid it, and for comparisons.
+    pub io: IoChoice,
     /// How a request names its sandbox.
     pub routing: RoutingConfig,
     /// Who knows where a sandbox listens.
@@ -81,6 +83,17 @@ pub enum EngineChoice {
     Sockmap,
     /// A tc program that joins the two TCP connections.
     Packet,
+}
+
+/// What the workers wait with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IoChoice {
+    /// io_uring where the kernel allows it, epoll otherwise.
+    Auto,
+    /// io_uring, or no start.
+    Uring,
+    /// epoll and ordinary system calls.
+    Epoll,
 }
 
 /// How a request names its sandbox.
@@ -259,6 +272,7 @@ impl Default for Config {
             admin: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9090),
             workers: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
             engine: EngineChoice::Auto,
+            io: IoChoice::Auto,
             routing: RoutingConfig::default(),
             directory: DirectoryConfig::Embedded(BTreeMap::new()),
             http: HttpConfig::default(),

@@ -5,8 +5,6 @@
 
 use std::borrow::Cow;
 
-use tracing::Level;
-
 use crate::directory::LocateError;
 use crate::http::HeadError;
 use crate::http::body::BodyError;
@@ -98,9 +96,8 @@ impl Failure {
         match self {
             Self::Head(error) => head(error),
             Self::HeaderTimeout | Self::BodyTimeout => outward(408, "header_timeout").closing(),
-            Self::Body(_) => outward(400, "bad_request").closing(),
             Self::Upgrade(UpgradeError::WebsocketVersion) => outward(426, "upgrade_required").closing(),
-            Self::Upgrade(_) => outward(400, "bad_request").closing(),
+            Self::Upgrade(_) | Self::Body(_) => outward(400, "bad_request").closing(),
             Self::Route(_) => outward(404, "no_route"),
             Self::Locate(LocateError::NotFound) => outward(404, "sandbox_not_found"),
             Self::Locate(_) => outward(503, "directory_unavailable").retrying(),
@@ -159,18 +156,6 @@ impl Failure {
             Self::Body(error) => Some(error.rule()),
             Self::Upgrade(error) | Self::ResponseUpgrade(error) => Some(error.rule()),
             _ => None,
-        }
-    }
-
-    /// How loud the log is: what a client can cause at will stays quiet.
-    #[must_use]
-    pub fn level(&self) -> Level {
-        match self {
-            Self::Dial(_) | Self::ResponseHead(_) | Self::ResponseUpgrade(_) | Self::UpstreamEnded(_) => Level::WARN,
-            Self::UpstreamTimeout | Self::Overloaded(_) => Level::WARN,
-            Self::Locate(LocateError::NotFound) => Level::DEBUG,
-            Self::Locate(_) => Level::WARN,
-            _ => Level::DEBUG,
         }
     }
 }

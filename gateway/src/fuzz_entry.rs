@@ -7,6 +7,8 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::config::{HostHeader, RoutingConfig, Sources, WebsocketHint};
+use crate::directory::EndpointRules;
+use crate::directory::record::{self, FieldNames};
 use crate::http::body::BodyError;
 use crate::http::parse::{self, ResponseContext};
 use crate::http::rewrite::{self, Forwarding, ResponseRewrite};
@@ -77,6 +79,27 @@ pub fn chunked(data: &[u8]) {
     );
     assert_eq!(read(reader, &out, 7), (Ok((out.len(), true)), out.clone()), "what went out is in its plainest form");
     assert_eq!(read(BodyReader::decoding(BodyLength::Chunked), &out, 7).1, content, "the data is the same");
+}
+
+/// A field and a value of the directory, which anybody with access to its hash may have written.
+///
+/// What is accepted is written again as itself, and no rule about endpoints is lost on the way through text.
+pub fn record(data: &[u8]) {
+    let names = FieldNames::new("Sandbox_ID_");
+    if let Some(id) = names.decode(data) {
+        assert_eq!(names.encode(&id).as_bytes(), data, "two fields for one sandbox");
+    }
+    let rules = EndpointRules { allow: Vec::new(), own: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 8080))] };
+    let Ok(endpoint) = record::decode_value(data, &rules) else { return };
+    assert!(data.len() <= record::VALUE_BYTES_MAX);
+    let address = endpoint.address();
+    let ip = address.ip();
+    assert!(address.port() != 0 && !ip.is_unspecified() && !ip.is_multicast(), "{address} is no endpoint");
+    assert!(!ip.to_canonical().is_ipv4() || ip.is_ipv4(), "{address} hides an IPv4 address from the rules");
+    assert!(!matches!(ip, IpAddr::V4(ip) if ip.is_link_local() || ip.is_broadcast()), "{address} is no endpoint");
+    assert!(!rules.own.contains(&address), "{address} is the gateway itself");
+    let written = record::encode_value(endpoint);
+    assert_eq!(record::decode_value(written.as_bytes(), &rules), Ok(endpoint), "{written} reads otherwise");
 }
 
 /// The decision about a request. The first byte chooses the configuration; the rest is the request's head.
@@ -157,7 +180,7 @@ fn response_survives_rewriting(head: &ResponseHead, context: ResponseContext) {
     let (request, _) = complete(parse::request(request, &HeadLimits::default())).expect("a plain request is good");
     let rewrite = ResponseRewrite {
         request: &request,
-        set_cookie: None,
+        set_cookies: &[],
         close: false,
         upgrade: context.upgrade && head.status() == 101,
     };

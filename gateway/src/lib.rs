@@ -4,23 +4,24 @@
 //! heads, [`route`] decides the sandbox, the [`directory`] knows its endpoint, [`upstream`] dials it, and a [`tunnel`]
 //! carries the stream. Everything unsafe lives in [`sys`].
 
-pub mod admin;
-pub mod bpf;
 pub mod cli;
 pub mod config;
+pub mod logging;
+pub mod serve;
+pub mod worker;
 pub mod connection;
+pub mod http;
+pub mod route;
 pub mod directory;
-pub mod drain;
+pub mod upstream;
+pub mod tunnel;
+pub mod bpf;
+pub mod sys;
 pub mod error;
+pub mod metrics;
+pub mod admin;
+pub mod drain;
+pub mod routes_command;
+pub mod probe;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz_entry;
-pub mod http;
-pub mod logging;
-pub mod metrics;
-pub mod route;
-pub mod routes_command;
-pub mod serve;
-pub mod sys;
-pub mod tunnel;
-pub mod upstream;
-pub mod worker;

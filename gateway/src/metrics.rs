@@ -169,7 +169,7 @@ impl Metrics {
         self.directory.duration.with([source]).record(duration);
     }
 
-    /// A cached entry was dropped or marked: `push`, `dial_failure`, `ttl`, `reconnect` or `capacity`.
+    /// Cached entries were marked for asking again: `push`, `reconnect` or `dial_failure`.
     pub fn invalidation(&self, cause: &'static str) {
         self.directory.invalidations.with([cause]).increment(1);
     }

@@ -1,1 +1,144 @@
-//! Which engines this machine can run.
+//! `gateway probe`: which engines this machine can run, and what exactly is missing where it cannot.
+//!
+//! Runs without privileges and changes nothing: what it tries (a ring, the kernel programs) is gone when it returns.
+
+mod kernel;
+mod machine;
+mod table;
+
+use serde::Serialize;
+
+use crate::sys::Backend;
+use crate::tunnel::Engine;
+
+pub use kernel::{KnownBug, Release};
+pub use machine::{IoUring, Kernel, Machine, OpenFiles, stream_capacity};
+
+/// What [`probe`] found. `Display` gives the table for people, `Serialize` the one for programs.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// In the order in which they were invented; `copy` comes first and always runs.
+    pub engines: Vec<EngineReport>,
+    /// What the verdicts rest on.
+    pub machine: Machine,
+}
+
+/// One engine's verdict.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct EngineReport {
+    /// Its name in configuration, logs and metrics.
+    pub engine: &'static str,
+    /// Nothing is missing.
+    pub available: bool,
+    /// Everything that is, not just the first thing.
+    pub missing: Vec<Missing>,
+    /// How it would run here, where that is not always the same.
+    pub note: Option<String>,
+}
+
+/// Something that an engine needs and this machine or build does not have.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Missing {
+    /// For programs.
+    pub what: Need,
+    /// For people: a clause that says what to do, as far as that is clear.
+    pub detail: String,
+}
+
+impl Missing {
+    fn new(what: Need, detail: impl Into<String>) -> Self {
+        Self { what, detail: detail.into() }
+    }
+}
+
+/// The kinds of things that engines need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Need {
+    /// The engine's code.
+    Build,
+    /// A newer kernel, or one without a known bug.
+    Kernel,
+    /// `CAP_BPF` or `CAP_NET_ADMIN`.
+    Capability,
+    /// A higher RLIMIT_MEMLOCK.
+    Memlock,
+    /// A kernel that takes our programs.
+    Programs,
+    /// `io_uring_setup(2)`.
+    IoUring,
+    /// A mounted BPF file system.
+    Bpffs,
+}
+
+/// Looks at this machine.
+#[must_use]
+pub fn probe() -> Report {
+    let machine = Machine::read();
+    Report { engines: engines(&machine, &Engine::ALL.map(Engine::label)), machine }
+}
+
+/// The verdicts for `machine`, in a build that has the engines `built`.
+fn engines(machine: &Machine, built: &[&str]) -> Vec<EngineReport> {
+    let report = |engine: &'static str, missing: Vec<Missing>, note: Option<String>| {
+        let in_build = built.contains(&engine);
+        let build = (!in_build).then(|| Missing::new(Need::Build, "not in this build"));
+        let missing: Vec<Missing> = build.into_iter().chain(missing).collect();
+        EngineReport { engine, available: missing.is_empty(), missing, note }
+    };
+    vec![
+        report("copy", Vec::new(), Some(copy_note(&machine.io_uring))),
+        report("splice", splice(machine), None),
+        report("sockmap", sockmap(machine), None),
+        report("packet", packet(machine), None),
+    ]
+}
+
+/// `copy` runs everywhere: without io_uring the workers wait with epoll.
+fn copy_note(io_uring: &IoUring) -> String {
+    match &io_uring.refused {
+        None => format!("moves bytes with {}", Backend::Uring.label()),
+        Some(why) => format!("moves bytes with {}, since there is no io_uring: {why}", Backend::Epoll.label()),
+    }
+}
+
+fn splice(machine: &Machine) -> Vec<Missing> {
+    let refused = machine.io_uring.refused.as_ref();
+    refused.map(|why| Missing::new(Need::IoUring, format!("io_uring: {why}"))).into_iter().collect()
+}
+
+/// `SK_SKB_STREAM_VERDICT` without a parser program: Linux 5.10 (`sock_map_link` in net/core/sock_map.c).
+const SOCKMAP_SINCE: Release = Release(5, 10, 0);
+
+fn sockmap(machine: &Machine) -> Vec<Missing> {
+    let mut missing = Vec::from_iter(too_old(&machine.kernel, SOCKMAP_SINCE));
+    let bugs = machine.kernel.known_bugs.iter().filter(|bug| bug.needs.is_none());
+    missing.extend(bugs.map(|bug| {
+        let release = &machine.kernel.release;
+        Missing::new(Need::Kernel, format!("Linux {release} without a fix for {}: {}", bug.reference, bug.effect))
+    }));
+    missing.extend(machine.programs_refused.clone());
+    missing
+}
+
+/// `bpf_redirect_neigh`: Linux 5.10 (net/core/filter.c).
+const PACKET_SINCE: Release = Release(5, 10, 0);
+
+fn packet(machine: &Machine) -> Vec<Missing> {
+    let mut missing = Vec::from_iter(too_old(&machine.kernel, PACKET_SINCE));
+    missing.extend(machine.programs_refused.clone());
+    if machine.bpffs.is_none() {
+        // The flows outlive the process in pinned maps.
+        missing.push(Missing::new(Need::Bpffs, "no BPF file system is mounted (mount -t bpf bpf /sys/fs/bpf)"));
+    }
+    missing
+}
+
+/// A release that cannot be read counts as new: the kernel's own answers decide then.
+fn too_old(kernel: &Kernel, since: Release) -> Option<Missing> {
+    let old = kernel.version.is_some_and(|version| version < since);
+    old.then(|| Missing::new(Need::Kernel, format!("Linux {since} or newer; this is {}", kernel.release)))
+}
+
+#[cfg(test)]
+mod tests;

@@ -12,7 +12,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::admin::{self, AdminState, Readiness};
-use crate::config::{Config, DirectoryConfig, EngineChoice, Sources};
+use crate::config::{Config, DirectoryConfig, EngineChoice, IoChoice, Sources};
 use crate::directory::{
     self, Directory, DirectoryEvents, EndpointRules, InvalidationCause, LiveSandboxes, LookupOutcome, LookupSource,
     RedisTask, ServerError, TableError,
@@ -254,6 +254,23 @@ fn instance() -> u32 {
         ^ u32::try_from(since.as_secs() & 0xffff_ffff).unwrap_or_default()
 }
 
+/// What the workers wait with. A refusal is told once, here.
+fn backend(choice: IoChoice) -> Result<Backend, ServeError> {
+    if choice == IoChoice::Epoll {
+        return Ok(Backend::Epoll);
+    }
+    match Backend::detect() {
+        (backend, None) => Ok(backend),
+        (_, Some(source)) if choice == IoChoice::Uring => {
+            Err(ServeError::System { what: "io_uring cannot be used", source })
+        }
+        (backend, Some(error)) => {
+            tracing::warn!(%error, "io_uring cannot be used; going on with epoll");
+            Ok(backend)
+        }
+    }
+}
+
 /// The workers' threads.
 struct Workers {
     threads: Vec<JoinHandle<()>>,
@@ -262,10 +279,7 @@ struct Workers {
 
 impl Workers {
     fn start(shared: &Arc<Shared>, listeners: Vec<Vec<TcpListener>>) -> Result<Self, ServeError> {
-        let (backend, refused) = Backend::detect();
-        if let Some(error) = refused {
-            tracing::warn!(%error, "io_uring cannot be used; going on with epoll");
-        }
+        let backend = backend(shared.config.io)?;
         tracing::info!(backend = backend.label(), "moving bytes with");
         let cores = cpu::allowed().map_err(system("cannot read the allowed cores"))?;
         // More workers than cores are left to the scheduler: pinning would put two on one core and leave none free.

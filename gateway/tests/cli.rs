@@ -89,6 +89,20 @@ fn routes_without_redis_says_what_is_missing() {
 }
 
 #[test]
+fn probe_knows_every_engine_and_copy_always_runs() {
+    let table = gateway(&["probe"]);
+    assert_eq!(table.status.code(), Some(0), "{}", stderr(&table));
+    let output = gateway(&["probe", "--json"]);
+    let report: serde_json::Value = serde_json::from_str(stdout(&output)).expect("--json prints JSON");
+    let engines = report["engines"].as_array().expect("a list of engines");
+    for name in ["copy", "splice", "sockmap", "packet"] {
+        assert!(engines.iter().any(|engine| engine["engine"] == name), "{report:#}");
+        assert!(stdout(&table).lines().any(|line| line.starts_with(name)), "{}", stdout(&table));
+    }
+    assert_eq!(engines[0]["available"], true);
+}
+
+#[test]
 fn every_shell_gets_completions_that_know_the_options() {
     for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
         let output = gateway(&["completions", shell]);

@@ -7,8 +7,8 @@ use anyhow::{Context as _, bail};
 
 /// Makes sure that every one of `packages` is installed, and installs those that are not.
 ///
-/// Prints what is missing before it touches the machine. `sudo` is asked for only when the caller is not root, so that a
-/// container needs none. Nothing is downloaded when nothing is missing.
+/// Prints what is missing before it touches the machine. `sudo` is asked for only when the caller is not root, so that
+/// a container needs none. Nothing is downloaded when nothing is missing.
 ///
 /// # Errors
 ///
@@ -37,7 +37,7 @@ fn missing<'a>(packages: &[&'a str]) -> anyhow::Result<Vec<&'a str>> {
         Ok(output) => output,
         Err(error) if error.kind() == ErrorKind::NotFound => {
             bail!(
-                "this machine has no dpkg, so xtask cannot install packages on it; install the equivalents of {} yourself",
+                "this machine has no dpkg, so xtask cannot install packages; install the equivalents of {} yourself",
                 packages.join(" ")
             )
         }
@@ -63,6 +63,8 @@ fn apt_get(arguments: &[&str], missing: &[&str]) -> anyhow::Result<()> {
         command.args(["DEBIAN_FRONTEND=noninteractive", "apt-get"]);
         command
     };
+    // A fresh cloud machine spends its first minutes on upgrades of its own.
+    command.args(["-o", "DPkg::Lock::Timeout=120"]);
     let status = command.args(arguments).status().with_context(|| {
         format!("cannot run {}; install {} yourself", command.get_program().to_string_lossy(), missing.join(" "))
     })?;

@@ -1,4 +1,5 @@
-//! Builds the kernel side, so that nobody else needs its toolchain: the object is committed, with a record of what built it.
+//! Builds the kernel side, so that nobody else needs its toolchain: the object is committed, with a record of what
+//! built it.
 
 mod toolchain;
 
@@ -22,7 +23,8 @@ pub(crate) struct Options {
     check: bool,
 }
 
-/// Builds the kernel side, after installing what that takes, and writes the object or compares it with the committed one.
+/// Builds the kernel side, after installing what that takes, and writes the object or compares it with the committed
+/// one.
 ///
 /// # Errors
 ///
@@ -58,8 +60,8 @@ fn checkout() -> &'static Path {
 /// A folder whose name has the same length on every machine, with the real target folder linked into it.
 ///
 /// LLVM writes some types into the BTF in the order of their addresses in the linker's heap (`FixupDerivedTypes` in
-/// BTFDebug.cpp), and the lengths of the paths on the linker's command line shift the heap. Two checkouts whose folders differ in
-/// length would give two objects.
+/// BTFDebug.cpp), and the lengths of the paths on the linker's command line shift the heap. Two checkouts whose folders
+/// differ in length would give two objects.
 fn staging(checkout: &Path) -> anyhow::Result<tempfile::TempDir> {
     let target = checkout.join("gateway-ebpf/target");
     fs::create_dir_all(&target).with_context(|| format!("cannot create {}", target.display()))?;
@@ -89,7 +91,8 @@ fn build(checkout: &Path, staging: &Path) -> anyhow::Result<PathBuf> {
             .env("RUSTC_WRAPPER", "")
             .env("CARGO_ENCODED_RUSTFLAGS", rustflags(checkout)?)
             .env("PATH", toolchain::search_path()?)
-            // The bindings would otherwise be those of the building machine. No program looks at registers, so any will do.
+            // The bindings would otherwise be those of the building machine. No program looks at registers, so any will
+            // do.
             .env("AYA_BPF_TARGET_ARCH", "x86_64"),
     )?;
     let object = staging.join("gateway.bpf.o");
@@ -143,7 +146,8 @@ fn check(checkout: &Path, object: &Path, fresh: &Record) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Runs the gateway's own tests of the loaded programs on `object`. They say so when the capability to load is not there.
+/// Runs the gateway's own tests of the loaded programs on `object`. They say so when the capability to load is not
+/// there.
 fn load(checkout: &Path, object: &Path) -> anyhow::Result<()> {
     succeed(
         Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))

@@ -42,7 +42,8 @@ fn another_abi_version_is_refused() {
     let section = parsed.maps[ABI_SECTION].data().to_owned();
     let other = (ABI_VERSION + 1).to_ne_bytes();
     let places: Vec<usize> = (0..object.len() - 4).filter(|&at| object[at..at + 4] == section).collect();
-    // The section's four bytes are common ones, so every occurrence is changed in turn; only the right one changes the ABI.
+    // The section's four bytes occur elsewhere too, so each place is changed in turn; only the right one changes the
+    // ABI.
     let found = places.into_iter().find_map(|at| {
         object[at..at + 4].copy_from_slice(&other);
         let result = check_abi(&object);
@@ -63,10 +64,7 @@ fn an_object_that_is_none_is_refused() {
 #[test]
 fn a_missing_capability_is_named() {
     let missing = vec![Capability::Bpf, Capability::NetAdmin];
-    assert_eq!(
-        LoadError::Capability { missing }.to_string(),
-        "CAP_BPF and CAP_NET_ADMIN missing (CAP_SYS_ADMIN would do for both)"
-    );
+    assert_eq!(LoadError::Capability { missing }.to_string(), "CAP_BPF and CAP_NET_ADMIN missing (or CAP_SYS_ADMIN)");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{EngineChoice, LogFormat, Sources, WebsocketHint};
+use super::{EngineChoice, IoChoice, LogFormat, Sources, WebsocketHint};
 
 /// A closed set of values with names.
 pub trait Choice: Copy + PartialEq + 'static {
@@ -53,6 +53,12 @@ impl Choice for EngineChoice {
     ];
 }
 
+impl Choice for IoChoice {
+    const PLACEHOLDER: &'static str = "auto|uring|epoll";
+    const NAMES: &'static [(&'static str, Self)] =
+        &[("auto", Self::Auto), ("uring", Self::Uring), ("epoll", Self::Epoll)];
+}
+
 impl Choice for LogFormat {
     const PLACEHOLDER: &'static str = "auto|human|json";
     const NAMES: &'static [(&'static str, Self)] =
@@ -75,6 +81,12 @@ impl Choice for Source {
         ("prefix", Self::Prefix),
         ("broker", Self::Broker),
     ];
+}
+
+impl fmt::Display for IoChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(name(*self))
+    }
 }
 
 impl fmt::Display for EngineChoice {

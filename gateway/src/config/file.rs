@@ -181,7 +181,7 @@ mod tests {
 
     #[test]
     fn what_is_no_option_says_so() {
-        let file = "sandboxes = 1\nredis = { url = \"x\" }\nredis-hash = \"x\"\nworkers = [1, 2]\n[http]\nhead_timeout = \"1s\"";
+        let file = "sandboxes = 1\nredis = { url = \"x\" }\nredis-hash = \"x\"\nworkers = [1, 2]\n[http]\nx = 1\n";
         let (_, problems) = texts(file);
         let expected = [
             "f:1: sandboxes: expected a table",

@@ -13,7 +13,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::choice::{self, Choice};
 use super::peer::{RedisUrl, SandboxEntry};
-use super::{EngineChoice, HostHeader, LogFormat, WebsocketHint};
+use super::{EngineChoice, HostHeader, IoChoice, LogFormat, WebsocketHint};
 
 /// How values of one sort are written.
 pub struct Kind<T> {
@@ -82,6 +82,8 @@ pub const SWITCH: Kind<bool> = Kind {
     show: bool::to_string,
 };
 
+/// A choice among ways to wait.
+pub const IO: Kind<IoChoice> = choice();
 /// A choice among engines.
 pub const ENGINE: Kind<EngineChoice> = choice();
 /// A choice among log formats.

@@ -99,6 +99,11 @@ static PROCESS: &[Setting] = &[
     ),
     option!("workers", One(workers, kind::WORKERS), "Worker threads; auto is one per core that the process may use."),
     option!(
+        "io",
+        One(io, kind::IO),
+        "What the workers wait with: io_uring, or epoll where the kernel or a seccomp profile forbids it."
+    ),
+    option!(
         "engine",
         One(engine, kind::ENGINE),
         "What moves the bytes of established streams; auto takes the cheapest that this machine can run."

@@ -18,7 +18,9 @@ use super::choice::Source;
 use super::option::{Assignment, Setting};
 use super::peer::{RedisUrl, SandboxEntry};
 use super::problem::{Origin, Problem, Problems};
-use super::{Config, EngineChoice, HttpConfig, LogFormat, RedisConfig, RoutingConfig, StreamConfig, UpstreamConfig};
+use super::{
+    Config, EngineChoice, HttpConfig, IoChoice, LogFormat, RedisConfig, RoutingConfig, StreamConfig, UpstreamConfig,
+};
 use super::{check, environment, file, options};
 
 /// The value of every option. One field per option, filled through the table in `options`.
@@ -32,6 +34,8 @@ pub struct Raw {
     pub workers: Option<NonZeroUsize>,
     /// `--engine`
     pub engine: EngineChoice,
+    /// `--io`
+    pub io: IoChoice,
     /// `--source`
     pub sources: Vec<Source>,
     /// The other options about routing; its `sources` are not looked at.
@@ -118,6 +122,7 @@ impl Default for Raw {
             admin,
             workers: _,
             engine,
+            io,
             routing,
             directory: _,
             http,
@@ -134,6 +139,7 @@ impl Default for Raw {
             admin,
             workers: None,
             engine,
+            io,
             sources: routing.sources.names(),
             routing,
             sandboxes: Vec::new(),

@@ -88,7 +88,7 @@ async fn converse(client: &mut Inbox, mut upstream: Inbox, call: &mut Call<'_>) 
                 biased;
                 downloaded = &mut download => break downloaded?,
                 sent = &mut upload, if uploaded.is_none() => {
-                    uploaded = Some(after_upload(sent, &begun)?);
+                    uploaded = Some(after_upload(&sent, &begun)?);
                     deadline.as_mut().reset(Instant::now() + http.response_timeout);
                 }
                 () = &mut deadline, if uploaded.is_some() && !begun.get() => {
@@ -118,11 +118,11 @@ async fn watch(client: &Socket) {
 }
 
 /// What the end of the upload means: the bytes sent, or `None` where the sandbox stopped reading and its answer is waited for.
-fn after_upload(sent: Result<u64, RelayError>, begun: &Cell<bool>) -> Result<Option<u64>, Broken> {
+fn after_upload(sent: &Result<u64, RelayError>, begun: &Cell<bool>) -> Result<Option<u64>, Broken> {
     let failure = match sent {
-        Ok(bytes) => return Ok(Some(bytes)),
+        Ok(bytes) => return Ok(Some(*bytes)),
         Err(RelayError::Receiver | RelayError::ReceiverLate) => return Ok(None),
-        Err(RelayError::Body(error)) => Failure::Body(error),
+        Err(RelayError::Body(error)) => Failure::Body(*error),
         Err(RelayError::SenderLate) => Failure::BodyTimeout,
         Err(RelayError::Sender) => return Err(Broken::Midway("client reset", Close::Now)),
     };

@@ -6,7 +6,7 @@
 //! An answer is stored under the epoch in which it was *asked for*: whatever was pushed in between leaves it revalidated.
 //!
 //! The bound: known sandboxes and unknown ones have separate room (a scan for ids that do not exist cannot displace a route
-//! that does), each in a [`Clock`], so a full cache forgets an entry that was not asked for lately. One lock guards a
+//! that does), each in a `Clock`, so a full cache forgets an entry that was not asked for lately. One lock guards a
 //! sixteenth of all entries; a hit takes it once, hashes once and allocates nothing.
 
 mod clock;

@@ -99,6 +99,28 @@ fn chunks() -> impl Strategy<Value = Vec<u8>> {
         .prop_map(|(choice, chunks, end)| [&[choice], &chunks[..], end.as_bytes()].concat())
 }
 
+/// A field, or a value with or without white space around it.
+fn any_record() -> impl Strategy<Value = Vec<u8>> {
+    const PART: &[&str] =
+        &["Sandbox_ID_", "37579", "a.b-c_d", ".", "::", "ffff:", "127.0.0.1:", "[", "]:", "%1", "6080", "-", " "];
+    let address = (any::<IpAddr>(), any::<u16>()).prop_map(|(ip, port)| SocketAddr::new(ip, port).to_string());
+    let special = select(
+        &[
+            "127.0.0.1:8080",
+            "[::ffff:127.0.0.1]:8080",
+            "0.0.0.0:1",
+            "[::]:1",
+            "169.254.169.254:80",
+            "[fe80::1%1]:1",
+            "[::1]:6080",
+        ][..],
+    );
+    let value = prop_oneof![address, special.prop_map(str::to_owned)];
+    let padded =
+        ("[ \t\r\n]{0,2}", value, "[ \t\r\n\0]{0,2}").prop_map(|(before, value, after)| before + &value + &after);
+    prop_oneof![padded.prop_map(String::into_bytes), near(PART, 6)]
+}
+
 /// A byte of choice, and a head whose parts each are likely to be good.
 fn routed_head() -> impl Strategy<Value = Vec<u8>> {
     const PREFIX: &[&str] = &["/vnc/", "/vnc/", "/vnc/", "/vnc", "/", "//vnc/", "/websockify"];
@@ -157,6 +179,12 @@ proptest! {
     }
 
     #[test]
+    fn records(noise in noise(), near in any_record()) {
+        record(&noise);
+        record(&near);
+    }
+
+    #[test]
     fn routes(noise in noise(), near in routed_head()) {
         route(&noise);
         route(&near);
@@ -187,6 +215,15 @@ fn the_smoke_reaches_every_outcome() {
         Some(format!("{:?}", head.body()))
     });
     reaches(&responses, &["None", "Fixed(5)", "Chunked", "UntilClose"]);
+
+    // Every byte counts in a record, so one is put in front that `outcomes_of` can leave out.
+    let inputs = any_record().prop_map(|record| [&b"-"[..], &record].concat());
+    let records = outcomes_of(inputs, |bytes| {
+        let field = FieldNames::new("Sandbox_ID_").decode(bytes).map(|_| "field".to_owned());
+        let value = record::decode_value(bytes, &EndpointRules::default());
+        field.or_else(|| Some(value.map_or_else(|error| error.to_string(), |_| "endpoint".to_owned())))
+    });
+    reaches(&records, &["field", "endpoint", "the directory's value is not an ip:port"]);
 
     let bodies = outcomes_of(chunks(), |bytes| match read(BodyReader::new(BodyLength::Chunked), bytes, 1).0 {
         Ok((_, ended)) => Some(if ended { "ended" } else { "goes on" }.to_owned()),

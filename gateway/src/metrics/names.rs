@@ -66,20 +66,18 @@ pub(super) const CODE: LabelSpec = LabelSpec {
         "431", "451", "499", "500", "501", "502", "503", "504", "505", "506", "507", "508", "510", "511", OTHER,
     ],
 };
-pub(super) const ROUTE_SOURCE: LabelSpec =
-    LabelSpec { name: "source", values: &["path", "referer", "cookie", "host", "header", "prefix", "broker", "none"] };
+pub(super) const ROUTE_SOURCE: LabelSpec = LabelSpec { name: "source", values: &["path", "referer", "cookie", "none"] };
 const REJECT_REASON: LabelSpec =
     LabelSpec { name: "reason", values: &["connections_max", "descriptors", "draining", OTHER] };
 const RULE: LabelSpec = LabelSpec { name: "rule", values: &[] };
 const FAILURE_CODE: LabelSpec = LabelSpec { name: "code", values: &[] };
 const LOOKUP_SOURCE: LabelSpec = LabelSpec { name: "source", values: &["embedded", "cache", "redis", "stale"] };
 const LOOKUP_OUTCOME: LabelSpec = LabelSpec { name: "outcome", values: &["hit", "miss", "error"] };
-const INVALIDATION_CAUSE: LabelSpec =
-    LabelSpec { name: "cause", values: &["push", "dial_failure", "ttl", "reconnect", "capacity", OTHER] };
+const INVALIDATION_CAUSE: LabelSpec = LabelSpec { name: "cause", values: &["push", "reconnect", "dial_failure"] };
 const DIAL_OUTCOME: LabelSpec =
     LabelSpec { name: "outcome", values: &["connected", "refused", "timeout", "unreachable", "error"] };
-pub(super) const ENGINE: LabelSpec =
-    LabelSpec { name: "engine", values: &["packet", "sockmap", "splice", "copy", "broker"] };
+/// The engines of this build.
+pub(super) const ENGINE: LabelSpec = LabelSpec { name: "engine", values: &["copy"] };
 const SIDE: LabelSpec = LabelSpec { name: "side", values: &["client", "upstream", "gateway"] };
 const CLOSE_REASON: LabelSpec = LabelSpec {
     name: "reason",

@@ -1,9 +1,11 @@
 //! What a scrape shows after things were counted.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;
-use crate::tunnel;
+use crate::directory::{InvalidationCause, LookupOutcome, LookupSource};
+use crate::{route, tunnel};
 
 fn value(text: &str, series: &str) -> Option<f64> {
     text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
@@ -33,18 +35,22 @@ fn count_everything_once(metrics: &Metrics) {
     metrics.stream_opened("copy");
     metrics.stream_closed("copy", "client", "fin", duration);
     metrics.set_drain_state(DrainState::Draining);
-    metrics.set_stream_totals(Arc::new(FixedTotals));
+    metrics.set_stream_totals(Arc::new(Totals(AtomicU64::new(1))));
 }
 
-struct FixedTotals;
+/// A registry with this many streams.
+struct Totals(AtomicU64);
 
-impl StreamTotals for FixedTotals {
+impl StreamTotals for Totals {
     fn totals(&self) -> Vec<(&'static str, &'static str, u64)> {
         vec![("copy", "up", 700), ("copy", "down", 9_000_000_000)]
     }
 
     fn open(&self) -> Vec<(&'static str, u64)> {
-        vec![("copy", 12)]
+        match self.0.load(Ordering::Relaxed) {
+            0 => vec![],
+            count => vec![("copy", count)],
+        }
     }
 }
 
@@ -96,18 +102,20 @@ fn each_call_counts_in_its_own_series() {
 }
 
 #[test]
-fn streams_are_read_at_the_scrape_and_an_engine_without_streams_shows_zero() {
+fn streams_are_read_at_the_scrape_and_an_engine_that_is_not_named_has_none() {
     let metrics = Metrics::new();
-    metrics.set_stream_totals(Arc::new(FixedTotals));
+    let totals = Arc::new(Totals(AtomicU64::new(12)));
+    metrics.set_stream_totals(totals.clone());
     assert_series(
         &metrics,
         &[
             (r#"gateway_streams_open{engine="copy"}"#, 12.0),
-            (r#"gateway_streams_open{engine="packet"}"#, 0.0),
             (r#"gateway_stream_bytes_total{engine="copy",direction="up"}"#, 700.0),
             (r#"gateway_stream_bytes_total{engine="copy",direction="down"}"#, 9_000_000_000.0),
         ],
     );
+    totals.0.store(0, Ordering::Relaxed);
+    assert_series(&metrics, &[(r#"gateway_streams_open{engine="copy"}"#, 0.0)]);
 }
 
 #[test]
@@ -149,8 +157,19 @@ fn a_label_value_that_our_own_code_invents_fails_a_test_build() {
 }
 
 #[test]
-fn every_label_that_the_tunnel_uses_is_listed() {
+fn every_label_that_other_modules_use_is_listed() {
     let metrics = Metrics::new();
+    for source in [route::Source::Path, route::Source::Referer, route::Source::Cookie] {
+        metrics.request(source.label(), "GET", 200, Duration::ZERO);
+    }
+    for source in [LookupSource::Embedded, LookupSource::Cache, LookupSource::Redis, LookupSource::Stale] {
+        for outcome in [LookupOutcome::Hit, LookupOutcome::Miss, LookupOutcome::Error] {
+            metrics.lookup(source.label(), outcome.label(), Duration::ZERO);
+        }
+    }
+    for cause in [InvalidationCause::Push, InvalidationCause::Reconnect, InvalidationCause::DialFailure] {
+        metrics.invalidation(cause.label());
+    }
     for engine in tunnel::Engine::ALL {
         metrics.stream_opened(engine.label());
         for reason in tunnel::Reason::ALL {

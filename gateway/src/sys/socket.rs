@@ -173,7 +173,7 @@ impl Socket {
                 Ok(count) => offset += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.ready(Interest::WRITABLE).await.map(drop)?
+                    self.ready(Interest::WRITABLE).await.map(drop)?;
                 }
                 Err(error) => return Err(error),
             }

@@ -68,7 +68,8 @@ pub(super) fn cargo_home() -> anyhow::Result<PathBuf> {
     }
 }
 
-/// The caller's `PATH` with bpf-linker in front. The compiler has to find it by its bare name: see `staging` on path lengths.
+/// The caller's `PATH` with bpf-linker in front. The compiler has to find it by its bare name: see `staging` on path
+/// lengths.
 pub(super) fn search_path() -> anyhow::Result<OsString> {
     path_with(&cargo_home()?.join("bin"))
 }

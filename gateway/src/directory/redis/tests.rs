@@ -234,7 +234,7 @@ async fn without_its_task_a_directory_says_what_it_knew() {
 fn a_lookup_right_after_a_change_sees_it() {
     let (send_scene, receive_scene) = std::sync::mpsc::channel();
     // Threads as in the program: the control thread has to be scheduled before it can read a push.
-    let control = std::thread::spawn(move || {
+    let control = Joined::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let port = free_port();
@@ -256,6 +256,21 @@ fn a_lookup_right_after_a_change_sees_it() {
         let located = worker.block_on(directory.locate(&id("1"))).unwrap();
         assert_eq!(located.endpoint.to_string(), value);
     }
-    drop(directory);
-    control.join().unwrap();
+    drop((directory, control));
+}
+
+/// A thread that is waited for however the test ends: the server that lives in it must not outlive the process.
+struct Joined(Option<std::thread::JoinHandle<()>>);
+
+impl Joined {
+    fn spawn(body: impl FnOnce() + Send + 'static) -> Self {
+        Self(Some(std::thread::spawn(body)))
+    }
+}
+
+impl Drop for Joined {
+    fn drop(&mut self) {
+        let thread = self.0.take().expect("joined once");
+        assert!(thread.join().is_ok() || std::thread::panicking());
+    }
 }

@@ -102,7 +102,7 @@ fn some_statuses_name_what_they_demand() {
 #[test]
 fn redirects_have_no_body_and_cannot_be_split() {
     let mut out = Vec::new();
-    redirect(308, b"/vnc/7/?a=%20\r\nX: 1", Some("vnc_session_id=7; Path=/vnc/"), "id-1", true, &mut out);
+    redirect(308, b"/vnc/7/?a=%20\r\nX: 1", &["vnc_session_id=7; Path=/vnc/".to_owned()], "id-1", true, &mut out);
     let (head, body) = parsed(&out);
     assert_eq!((head.status(), head.reason(), body.as_str()), (308, &b"Permanent Redirect"[..], ""));
     assert_eq!(field(&head, "location"), Some("/vnc/7/?a=%20X: 1"));

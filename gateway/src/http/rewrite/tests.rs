@@ -55,7 +55,7 @@ fn answered(request_line: &str, head: &str, f: &Forwarding<'_>) -> (String, Outg
     let request = request_head(&format!("{request_line}\r\nHost: gw:8080\r\n\r\n"));
     let context = ResponseContext { head: request.is_head(), upgrade: head.starts_with("HTTP/1.1 101") };
     let head = response_head(&format!("{head}\r\n"), context);
-    let rewrite = ResponseRewrite { request: &request, set_cookie: None, close: false, upgrade: context.upgrade };
+    let rewrite = ResponseRewrite { request: &request, set_cookies: &[], close: false, upgrade: context.upgrade };
     let mut out = Vec::new();
     let outgoing = response(&head, f, &rewrite, &mut out);
     (String::from_utf8(out).unwrap(), outgoing)
@@ -243,7 +243,7 @@ fn the_gateways_cookie_is_added_and_not_to_interim_responses() {
     let request = request_head("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
     let rewrite = ResponseRewrite {
         request: &request,
-        set_cookie: Some("vnc_session_id=7; Path=/vnc/"),
+        set_cookies: &["vnc_session_id=7; Path=/vnc/".to_owned()],
         close: true,
         upgrade: false,
     };

@@ -38,9 +38,8 @@ fn the_markdown_table_has_a_row_per_metric() {
     let table = markdown_table();
     assert_eq!(table.lines().count(), METRICS.len() + 2);
     assert!(table.lines().all(|line| line.matches('|').count() == 5), "{table}");
-    assert!(table.contains(
-        "| `gateway_stream_bytes_total` | counter | `engine`: packet sockmap splice copy broker, `direction`: up down |"
-    ));
+    let row = "| `gateway_directory_lookups_total` | counter | `source`: embedded cache redis stale, `outcome`: hit miss error |";
+    assert!(table.contains(row), "{table}");
 }
 
 #[test]

@@ -1,0 +1,115 @@
+use super::*;
+
+const ALL: [&str; 4] = ["copy", "splice", "sockmap", "packet"];
+
+/// A machine on which everything runs.
+fn machine() -> Machine {
+    Machine {
+        kernel: Kernel::of("6.18.45"),
+        capabilities: vec!["CAP_BPF".to_owned(), "CAP_NET_ADMIN".to_owned()],
+        seccomp_filter: false,
+        io_uring: IoUring { refused: None, disabled: Some(0) },
+        programs_refused: None,
+        btf: true,
+        bpffs: Some("/sys/fs/bpf".into()),
+        memlock_bytes: None,
+        open_files: OpenFiles { soft: 1024, hard: 20_000, streams: 9872 },
+        cgroup_memory_bytes: None,
+    }
+}
+
+fn missing(machine: &Machine, engine: &str) -> Vec<Need> {
+    let report = engines(machine, &ALL).into_iter().find(|report| report.engine == engine).unwrap();
+    assert_eq!(report.available, report.missing.is_empty());
+    report.missing.into_iter().map(|missing| missing.what).collect()
+}
+
+fn available(machine: &Machine) -> Vec<&'static str> {
+    engines(machine, &ALL).into_iter().filter(|report| report.available).map(|report| report.engine).collect()
+}
+
+#[test]
+fn everything_runs_where_nothing_is_missing() {
+    assert_eq!(available(&machine()), ALL);
+}
+
+#[test]
+fn an_engine_that_is_not_built_is_never_available() {
+    for report in engines(&machine(), &["copy"]) {
+        let built = report.engine == "copy";
+        assert_eq!(report.available, built);
+        let expected = if built { vec![] } else { vec![Missing::new(Need::Build, "not in this build")] };
+        assert_eq!(report.missing, expected);
+    }
+}
+
+#[test]
+fn without_io_uring_copy_still_runs_and_says_how() {
+    let io_uring = IoUring { refused: Some("Operation not permitted".to_owned()), disabled: Some(2) };
+    let machine = Machine { io_uring, ..machine() };
+    assert_eq!(missing(&machine, "copy"), []);
+    assert_eq!(missing(&machine, "splice"), [Need::IoUring]);
+    let note = engines(&machine, &ALL)[0].note.clone().unwrap();
+    assert_eq!(note, "moves bytes with epoll, since there is no io_uring: Operation not permitted");
+}
+
+#[test]
+fn without_capabilities_the_kernel_engines_are_out() {
+    let programs_refused = Some(Missing::new(Need::Capability, "CAP_BPF missing"));
+    let machine = Machine { programs_refused, bpffs: None, ..machine() };
+    assert_eq!(available(&machine), ["copy", "splice"]);
+    assert_eq!(missing(&machine, "sockmap"), [Need::Capability]);
+    assert_eq!(missing(&machine, "packet"), [Need::Capability, Need::Bpffs]);
+}
+
+#[test]
+fn a_kernel_with_a_bug_that_we_would_meet_takes_sockmap_out_only() {
+    let machine = Machine { kernel: Kernel::of("6.12.33-amd64"), ..machine() };
+    assert_eq!(available(&machine), ["copy", "splice", "packet"]);
+    assert_eq!(missing(&machine, "sockmap"), [Need::Kernel, Need::Kernel]);
+}
+
+#[test]
+fn a_bug_that_no_program_of_ours_meets_takes_nothing_out() {
+    let machine = Machine { kernel: Kernel::of("6.18.44"), ..machine() };
+    assert!(!machine.kernel.known_bugs.is_empty());
+    assert_eq!(available(&machine), ALL);
+}
+
+#[test]
+fn an_old_kernel_is_told_which_one_it_takes() {
+    let machine = Machine { kernel: Kernel::of("5.4.0-150-generic"), ..machine() };
+    assert_eq!(available(&machine), ["copy", "splice"]);
+    let packet = &engines(&machine, &ALL)[3];
+    assert_eq!(packet.missing[0].detail, "Linux 5.10.0 or newer; this is 5.4.0-150-generic");
+}
+
+#[test]
+fn a_release_that_nobody_can_read_rules_nothing_out() {
+    let machine = Machine { kernel: Kernel::of("custom"), ..machine() };
+    assert_eq!(available(&machine), ALL);
+}
+
+#[test]
+fn the_table_names_every_engine_and_everything_missing() {
+    let machine = Machine { kernel: Kernel::of("5.4.0"), bpffs: None, ..machine() };
+    let report = Report { engines: engines(&machine, &["copy", "packet"]), machine };
+    let table = report.to_string();
+    let lines: Vec<&str> = table.lines().collect();
+    assert_eq!(lines[0], "copy     yes  moves bytes with io_uring");
+    assert_eq!(lines[1], "splice   no   not in this build");
+    assert_eq!(lines[2], "sockmap  no   not in this build");
+    assert_eq!(lines[3], "              Linux 5.10.0 or newer; this is 5.4.0");
+    assert!(table.contains("\npacket   no   Linux 5.10.0 or newer; this is 5.4.0\n              no BPF file system"));
+    assert!(table.contains("\nRLIMIT_NOFILE    20000, room for 9872 streams (soft limit 1024)\n"));
+}
+
+#[test]
+fn this_machine_can_be_probed_and_copy_runs_on_it() {
+    let report = probe();
+    let json = serde_json::to_value(&report).unwrap();
+    assert_eq!(json["engines"][0]["engine"], "copy");
+    assert_eq!(json["engines"][0]["available"], true);
+    assert_ne!(json["machine"]["kernel"]["version"], serde_json::Value::Null);
+    println!("{report}");
+}
