@@ -1,8 +1,8 @@
-//! What must hold whatever bytes arrive: one function per fuzz target. Each takes any bytes and panics where an invariant is
-//! broken, which is how a fuzzer hears of it.
+//! What must hold whatever bytes arrive: one function per fuzz target. Each takes any bytes and panics where an
+//! invariant is broken, which is how a fuzzer hears of it.
 //!
-//! The targets in `fuzz/` call these functions and do nothing else, and the smoke in `tests` drives the same functions on stable
-//! Rust with every `cargo test`. Only tests and the feature `fuzzing` compile this file.
+//! The targets in `fuzz/` call these functions and do nothing else, and the smoke in `tests` drives the same functions
+//! on stable Rust with every `cargo test`. Only tests and the feature `fuzzing` compile this file.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -20,9 +20,9 @@ const LIMITS: HeadLimits = HeadLimits { line_bytes_max: 256, head_bytes_max: 102
 
 /// The heads of requests and responses. The first byte says what a response answers.
 ///
-/// A head is found where it ends and nowhere else: no shorter buffer holds it, and what follows it does not change it. Written
-/// for the other side it is one head again, with the same body behind it: what the gateway took for one message can never be
-/// two for the sandbox or the browser.
+/// A head is found where it ends and nowhere else: no shorter buffer holds it, and what follows it does not change it.
+/// Written for the other side it is one head again, with the same body behind it: what the gateway took for one message
+/// can never be two for the sandbox or the browser.
 pub fn head(data: &[u8]) {
     let Some((&choice, bytes)) = data.split_first() else { return };
     let context = ResponseContext { head: choice & 1 != 0, upgrade: choice & 2 != 0 };
@@ -52,8 +52,9 @@ pub fn head(data: &[u8]) {
 
 /// A chunked body. The first byte says how the bytes are dealt out to the reader.
 ///
-/// How they are dealt out makes no difference, nothing is read behind the body's end, what goes out is never longer than what
-/// came in, and it is a chunked body that reads as itself: extensions, trailers and leading zeros are gone, the data is not.
+/// How they are dealt out makes no difference, nothing is read behind the body's end, what goes out is never longer
+/// than what came in, and it is a chunked body that reads as itself: extensions, trailers and leading zeros are gone,
+/// the data is not.
 pub fn chunked(data: &[u8]) {
     let Some((&choice, bytes)) = data.split_first() else { return };
     let reader = BodyReader::new(BodyLength::Chunked);

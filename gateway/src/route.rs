@@ -1,11 +1,12 @@
 //! Which sandbox a request belongs to.
 //!
-//! Every request is decided anew, from its own bytes alone: the path (`/vnc/37579/...`), else the Referer, else the cookie. The
-//! gateway keeps no session, so that any instance can serve any request of any tab.
+//! Every request is decided anew, from its own bytes alone: the path (`/vnc/37579/...`), else the Referer, else the
+//! cookie. The gateway keeps no session, so that any instance can serve any request of any tab.
 //!
-//! Two tabs on two sandboxes share one cookie jar, and the cookie knows only the one opened last. A tab stays with its sandbox
-//! because its URLs name it: the page's relative URLs do by themselves, `/vnc/app/ui.js` does through its Referer, and the
-//! WebSocket does through the `path` parameter of `hint`. The cookie remains for clients that have none of these.
+//! Two tabs on two sandboxes share one cookie jar, and the cookie knows only the one opened last. A tab stays with its
+//! sandbox because its URLs name it: the page's relative URLs do by themselves, `/vnc/app/ui.js` does through its
+//! Referer, and the WebSocket does through the `path` parameter of `hint`. The cookie remains for clients that have
+//! none of these.
 
 mod cookie;
 mod hint;
@@ -48,8 +49,8 @@ pub struct Target {
     pub source: Source,
     /// The target in origin-form for the sandbox: always the tail of the one that came, byte for byte, query included.
     pub upstream_target: Vec<u8>,
-    /// What the client sees in front of the sandbox's paths, such as `/vnc/37579`: Location and the paths of cookies get it. It
-    /// names the sandbox even where the request did not. Empty where the sandbox sees the client's paths.
+    /// What the client sees in front of the sandbox's paths, such as `/vnc/37579`: Location and the paths of cookies
+    /// get it. It names the sandbox even where the request did not. Empty where the sandbox sees the client's paths.
     pub public_prefix: String,
     /// Values of Set-Cookie fields, one each: not empty for a first packet only.
     pub set_cookies: Vec<String>,
@@ -179,10 +180,11 @@ fn remembered(head: &RequestHead, rules: &RoutingConfig) -> Result<SandboxId, Ro
     }
 }
 
-/// Whether a session begins here: a page is asked for, and the path names its sandbox. `rest` is the path behind the id.
+/// Whether a session begins here: a page is asked for, and the path names its sandbox. `rest` is the path behind the
+/// id.
 ///
-/// A browser says what a response is for (Sec-Fetch-Dest, from a secure origin only), and what is for anything but a page is
-/// an asset, which must not move the cookie to its sandbox behind the back of a tab that was opened later.
+/// A browser says what a response is for (Sec-Fetch-Dest, from a secure origin only), and what is for anything but a
+/// page is an asset, which must not move the cookie to its sandbox behind the back of a tab that was opened later.
 fn is_first_packet(head: &RequestHead, rest: &[u8]) -> bool {
     let page = match head.field("sec-fetch-dest") {
         Some(purpose) => [&b"document"[..], b"iframe", b"frame"].contains(&purpose),

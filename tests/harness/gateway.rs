@@ -19,6 +19,9 @@ use crate::wait::{self, PATIENCE};
 use crate::{http, target};
 use log::Log;
 
+/// Lines of its log that a failed story shows.
+const LOG_LINES_SHOWN: usize = 40;
+
 /// A running `gateway serve`. Dropping it kills it by its process id; a story that fails gets its log on standard
 /// error.
 #[derive(Debug)]
@@ -116,7 +119,9 @@ pub use log::field;
 impl Drop for Gateway {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("--- log of the gateway\n{}\n---", self.log.lines().join("\n"));
+            let lines = self.log.lines();
+            let last = lines.len().saturating_sub(LOG_LINES_SHOWN);
+            eprintln!("--- the last lines of the gateway's log\n{}\n---", lines[last..].join("\n"));
         }
     }
 }

@@ -20,13 +20,18 @@ pub struct Response {
     pub body: String,
 }
 
-/// Gets `target` from `address` over HTTP/1.0, whose answers end with the connection and are never chunked (RFC 9112,
-/// section 6.1).
+/// Gets `target` from `address`.
 pub fn get(address: SocketAddr, target: &str) -> Result<Response> {
-    let context = || format!("GET {target} from {address}");
+    send(address, "GET", target)
+}
+
+/// Sends a request without a body over HTTP/1.0, whose answers end with the connection and are never chunked (RFC 9112,
+/// section 6.1).
+pub fn send(address: SocketAddr, method: &str, target: &str) -> Result<Response> {
+    let context = || format!("{method} {target} from {address}");
     let mut stream = TcpStream::connect_timeout(&address, CONNECT_TIMEOUT).with_context(context)?;
     stream.set_read_timeout(Some(READ_TIMEOUT)).with_context(context)?;
-    write!(stream, "GET {target} HTTP/1.0\r\nHost: {address}\r\n\r\n").with_context(context)?;
+    write!(stream, "{method} {target} HTTP/1.0\r\nHost: {address}\r\n\r\n").with_context(context)?;
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).with_context(context)?;
     let text = String::from_utf8_lossy(&bytes);

@@ -3,12 +3,16 @@
 //! Everything here blocks and returns [`anyhow::Result`]: a story unwraps, `cargo xtask demo` reports.
 //! Each value owns the processes it started and ends exactly those when it is dropped.
 
+pub mod bridge;
 pub mod browser;
 pub mod desktop;
 pub mod gateway;
 pub mod http;
+pub mod memory;
 pub mod need;
+pub mod netns;
 pub mod novnc;
+pub mod pattern;
 pub mod process;
 pub mod redis;
 pub mod target;

@@ -1,3 +1,5 @@
+//! The object as it is committed, what is refused before the kernel, and what the kernel does with the rest.
+
 use std::env;
 use std::fs;
 use std::io::{Read as _, Write as _};

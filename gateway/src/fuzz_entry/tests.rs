@@ -1,5 +1,5 @@
-//! The smoke: the fuzz targets' entry points on stable Rust, for seconds. Half of the inputs are near enough to what a peer
-//! sends to get past the first check, since random bytes hardly ever are.
+//! The smoke: the fuzz targets' entry points on stable Rust, for seconds. Half of the inputs are near enough to what a
+//! peer sends to get past the first check, since random bytes hardly ever are.
 
 use std::collections::BTreeMap;
 

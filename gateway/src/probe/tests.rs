@@ -1,3 +1,5 @@
+//! Verdicts for machines that nobody here has, and the table they end up in.
+
 use super::*;
 
 const ALL: [&str; 4] = ["copy", "splice", "sockmap", "packet"];

@@ -15,9 +15,9 @@ pub(super) enum Remembered {
 
 /// The sandbox in the first cookie called `name` whose value is an id, in the order in which the client sent them.
 ///
-/// A browser sends the cookie of the longer path first and may hold another one of that name, set by somebody else for a parent
-/// domain or path (RFC 6265 section 5.4). A value that is no id is passed over rather than answered with an error, since the
-/// client can neither see nor delete what a foreign site left there.
+/// A browser sends the cookie of the longer path first and may hold another one of that name, set by somebody else for
+/// a parent domain or path (RFC 6265 section 5.4). A value that is no id is passed over rather than answered with an
+/// error, since the client can neither see nor delete what a foreign site left there.
 pub(super) fn remembered(fields: impl Iterator<Item: AsRef<[u8]>>, name: &str) -> Remembered {
     let mut found = Remembered::Nothing;
     for field in fields {

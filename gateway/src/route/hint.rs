@@ -1,22 +1,25 @@
 //! The WebSocket hint: what keeps two tabs on two sandboxes apart when they connect, and when they connect again.
 //!
-//! noVNC opens the WebSocket that its `path` setting names, `websockify` by default. Since 1.6 it resolves the setting against
-//! the URL of its page, and all is well below `/vnc/37579/`. Up to 1.5 it appends the setting to `ws://host:port/`, so that
-//! every tab asks for `/websockify`; a WebSocket handshake has no Referer, and a cookie remembers one sandbox only.
+//! noVNC opens the WebSocket that its `path` setting names, `websockify` by default. Since 1.6 it resolves the setting
+//! against the URL of its page, and all is well below `/vnc/37579/`. Up to 1.5 it appends the setting to
+//! `ws://host:port/`, so that every tab asks for `/websockify`; a WebSocket handshake has no Referer, and a cookie
+//! remembers one sandbox only.
 //!
-//! The setting can be given in the page's URL, where it wins over what the browser stored (a `path` that the pod itself declares
-//! mandatory wins over it, since 1.6). So the first navigation is redirected once, to the same URL with a `path` that names the
-//! sandbox. It has to be right for both ways of resolving it, and is: `../../vnc/37579/websockify` leads from
-//! `/vnc/37579/vnc.html` up to the root and down again, and appended to `ws://host:port/` its `..` have nowhere to go and fall
-//! away (WHATWG URL, path state). A leading slash instead would be right for the new way and give `//vnc/...` in the old one.
+//! The setting can be given in the page's URL, where it wins over what the browser stored (a `path` that the pod itself
+//! declares mandatory wins over it, since 1.6). So the first navigation is redirected once, to the same URL with a
+//! `path` that names the sandbox. It has to be right for both ways of resolving it, and is:
+//! `../../vnc/37579/websockify` leads from `/vnc/37579/vnc.html` up to the root and down again, and appended to
+//! `ws://host:port/` its `..` have nowhere to go and fall away (WHATWG URL, path state). A leading slash instead would
+//! be right for the new way and give `//vnc/...` in the old one.
 //!
-//! What it does not reach: a `path` in the URL's fragment, which noVNC prefers and no server sees; and a page that takes its
-//! parameters out of its own URL by another redirect, which would meet this one again: such a pod needs the hint switched off.
+//! What it does not reach: a `path` in the URL's fragment, which noVNC prefers and no server sees; and a page that
+//! takes its parameters out of its own URL by another redirect, which would meet this one again: such a pod needs the
+//! hint switched off.
 
 use super::SandboxId;
 
-/// The deepest page that gets a hint, in directories: far beyond any real page, and it keeps a path of nothing but slashes from
-/// growing into a Location of three times its length.
+/// The deepest page that gets a hint, in directories: far beyond any real page, and it keeps a path of nothing but
+/// slashes from growing into a Location of three times its length.
 const PAGE_DEPTH_MAX: usize = 32;
 
 /// What the query's `path` parameter begins with.
@@ -24,8 +27,8 @@ const PARAMETER: &[u8] = b"path=";
 
 /// Where the page at `path?query` finds its own WebSocket: the same URL with a `path` parameter that names the sandbox.
 ///
-/// `None` if the page's URL already gives a path of its own choice, which is the case from the second request on: a redirect to
-/// this location never leads to another one. All other parameters keep their bytes and their order.
+/// `None` if the page's URL already gives a path of its own choice, which is the case from the second request on: a
+/// redirect to this location never leads to another one. All other parameters keep their bytes and their order.
 pub(super) fn location(path: &[u8], query: Option<&[u8]>, prefix: &str, sandbox: &SandboxId) -> Option<Vec<u8>> {
     let depth = path.iter().filter(|&&byte| byte == b'/').count().checked_sub(1)?;
     if depth > PAGE_DEPTH_MAX {
@@ -50,7 +53,8 @@ pub(super) fn location(path: &[u8], query: Option<&[u8]>, prefix: &str, sandbox:
     Some(location)
 }
 
-/// Where in the query the value of the `path` parameter stands that noVNC would use: the last one, and behind any `?` or `&`.
+/// Where in the query the value of the `path` parameter stands that noVNC would use: the last one, and behind any `?`
+/// or `&`.
 fn own_path(query: &[u8]) -> Option<(usize, usize)> {
     let start = (0..query.len())
         .rev()

@@ -1,7 +1,7 @@
 //! The path source: `/vnc/37579/...`.
 //!
-//! Everything here looks at the raw bytes of the request target. Nothing is decoded: `%2F` is three bytes of a name, so that
-//! what was matched is what the sandbox receives, and no second decoding can move a request to another sandbox.
+//! Everything here looks at the raw bytes of the request target. Nothing is decoded: `%2F` is three bytes of a name, so
+//! that what was matched is what the sandbox receives, and no second decoding can move a request to another sandbox.
 
 use super::SandboxId;
 

@@ -1,15 +1,16 @@
 //! The Referer: tells two tabs apart where their assets carry no id.
 //!
-//! `/vnc/app/ui.js` says nothing, and the cookie knows only the tab that was opened last; the page that asks for it, however,
-//! was loaded from below `/vnc/37579/`, and a browser says so on every same-origin request but a WebSocket handshake.
+//! `/vnc/app/ui.js` says nothing, and the cookie knows only the tab that was opened last; the page that asks for it,
+//! however, was loaded from below `/vnc/37579/`, and a browser says so on every same-origin request but a WebSocket
+//! handshake.
 
 use super::SandboxId;
 use super::path::{self, Named};
 
 /// The sandbox that the page behind a request was loaded from.
 ///
-/// Only a page of the authority that the request itself is for counts: another site may link here from any path it likes, and
-/// must not choose the sandbox.
+/// Only a page of the authority that the request itself is for counts: another site may link here from any path it
+/// likes, and must not choose the sandbox.
 pub(super) fn sandbox(referer: &[u8], host: &[u8], prefix: &str) -> Option<SandboxId> {
     let behind_scheme = strip_scheme(referer)?;
     let authority_end = behind_scheme.iter().position(|byte| b"/?#".contains(byte)).unwrap_or(behind_scheme.len());

@@ -5,15 +5,18 @@ use std::sync::Arc;
 
 /// A sandbox's id, as a directory knows it. Cheap to clone; never a `String` after `route`.
 ///
-/// Syntax: 1 to 63 bytes of ASCII letters, digits, `-`, `_` and `.`, beginning with a letter or a digit. That covers the
-/// digits of the path source and the DNS labels of the host and header sources, and keeps an id harmless wherever it is
-/// written: a Redis field, a log line, a Set-Cookie value.
+/// Syntax: 1 to 63 bytes of ASCII letters, digits, `-`, `_` and `.`, beginning with a letter or a digit. That covers
+/// the digits of the path source and the DNS labels of the host and header sources, and keeps an id harmless wherever
+/// it is written: a Redis field, a log line, a Set-Cookie value.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SandboxId(Arc<str>);
 
 /// Why a text is no sandbox id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a sandbox id is 1 to {max} letters, digits, '-', '_' or '.', and begins with a letter or a digit", max = SandboxId::BYTES_MAX)]
+#[error(
+    "a sandbox id is 1 to {max} letters, digits, '-', '_' or '.', and begins with a letter or a digit",
+    max = SandboxId::BYTES_MAX
+)]
 pub struct SandboxIdError;
 
 impl SandboxId {

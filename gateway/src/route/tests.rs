@@ -1,3 +1,5 @@
+//! Whole decisions: tables of requests, and what becomes of them.
+
 mod two_tabs;
 
 use super::*;

@@ -38,7 +38,7 @@ fn the_markdown_table_has_a_row_per_metric() {
     let table = markdown_table();
     assert_eq!(table.lines().count(), METRICS.len() + 2);
     assert!(table.lines().all(|line| line.matches('|').count() == 5), "{table}");
-    let row = "| `gateway_directory_lookups_total` | counter | `source`: embedded cache redis stale, `outcome`: hit miss error |";
+    let row = "| `gateway_upstream_dials_total` | counter | `outcome`: connected refused timeout unreachable error |";
     assert!(table.contains(row), "{table}");
 }
 

@@ -1,3 +1,5 @@
+//! Hints for URLs of every kind, and the promise that a hint never leads to another one.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,4 +1,5 @@
-//! The story that the WebSocket hint exists for: one browser, one cookie jar, two tabs on two sandboxes, and noVNC in both.
+//! The story that the WebSocket hint exists for: one browser, one cookie jar, two tabs on two sandboxes, and noVNC in
+//! both.
 
 use super::{HANDSHAKE, NAVIGATION, SCRIPT, decide, forwarded, request};
 use crate::config::{RoutingConfig, WebsocketHint};

@@ -1,0 +1,124 @@
+//! The contract of `gateway/src/tunnel.rs`, story by story, for each engine and each way to wait.
+
+mod capacity;
+mod ends;
+mod pressure;
+
+use std::net::Shutdown;
+use std::thread;
+
+use gateway_tests::bridge::{Bridge, Path};
+use gateway_tests::pattern::Pattern;
+use gateway_tests::wait::{PATIENCE, until};
+
+/// Every way to move bytes in this build.
+const PATHS: [Path; 2] = [Path { engine: "copy", io: "uring" }, Path { engine: "copy", io: "epoll" }];
+
+/// Tells a story once for each path, and proves by the gateway's own counter that its streams took it.
+macro_rules! on_every_path {
+    ($($story:ident),+ $(,)?) => {
+        $(
+            #[test]
+            fn $story() {
+                for path in $crate::engine_contract::PATHS {
+                    stories::$story(path);
+                }
+            }
+        )+
+    };
+}
+pub(crate) use on_every_path;
+
+on_every_path!(chunks_of_any_size, bytes_behind_both_heads, dribble, counts_are_exact);
+
+/// Streams opened by the path's engine, as the gateway counts them.
+fn opened(bridge: &Bridge, path: Path) -> f64 {
+    bridge.gateway.metric("gateway_streams_opened_total", &[("engine", path.engine)]).unwrap()
+}
+
+/// The close line of the only stream.
+fn close_line(bridge: &Bridge) -> serde_json::Value {
+    bridge.gateway.logged("the close line", PATIENCE, |record| record["message"] == "stream closed").unwrap()
+}
+
+fn no_stream_left(bridge: &Bridge) {
+    until("no stream left", PATIENCE, || bridge.gateway.streams().unwrap().is_empty().then_some(())).unwrap();
+}
+
+mod stories {
+    use super::*;
+
+    /// Both directions at once, in random pieces from one byte to more than a pool chunk.
+    pub(super) fn chunks_of_any_size(path: Path) {
+        const STREAMS: u64 = 8;
+        const BYTES: usize = 3 << 20;
+        const PIECE_MAX: usize = 100_000;
+        let bridge = Bridge::start(path, |gateway| gateway).unwrap();
+        thread::scope(|scope| {
+            for seed in 0..STREAMS {
+                let ends = bridge.stream().unwrap();
+                for (one, other, seed) in [(&ends.client, &ends.pod, 2 * seed), (&ends.pod, &ends.client, 2 * seed + 1)]
+                {
+                    let (mut writer, mut reader) = (one.try_clone().unwrap(), other.try_clone().unwrap());
+                    scope.spawn(move || {
+                        let mut sizes = Pattern::new(!seed);
+                        Pattern::new(seed).write(&mut writer, BYTES, PIECE_MAX, &mut sizes).unwrap();
+                        writer.shutdown(Shutdown::Write).unwrap();
+                    });
+                    scope.spawn(move || Pattern::new(seed).read_to_end(&mut reader, BYTES).unwrap());
+                }
+            }
+        });
+        assert_eq!(opened(&bridge, path), STREAMS as f64);
+        no_stream_left(&bridge);
+    }
+
+    /// What came in one segment with a head is delivered first, in both directions.
+    pub(super) fn bytes_behind_both_heads(path: Path) {
+        let bridge = Bridge::start(path, |gateway| gateway).unwrap();
+        for (up, down) in [(1, 1), (0, 3000), (3000, 0), (60_000, 60_000)] {
+            let (mut from_client, mut from_pod) = (Pattern::new(up as u64 + 1), Pattern::new(down as u64 + 2));
+            let mut ends = bridge.stream_with(&from_client.take(up), &from_pod.take(down)).unwrap();
+            std::io::Write::write_all(&mut ends.client, &from_client.take(500)).unwrap();
+            std::io::Write::write_all(&mut ends.pod, &from_pod.take(500)).unwrap();
+            Pattern::new(up as u64 + 1).read(&mut ends.pod, up + 500).unwrap();
+            Pattern::new(down as u64 + 2).read(&mut ends.client, down + 500).unwrap();
+        }
+        assert_eq!(opened(&bridge, path), 4.0);
+    }
+
+    /// One byte at a time, answered byte by byte.
+    pub(super) fn dribble(path: Path) {
+        let bridge = Bridge::start(path, |gateway| gateway).unwrap();
+        let mut ends = bridge.stream().unwrap();
+        for round in 0..500_u64 {
+            Pattern::new(round).write(&mut ends.client, 1, 1, &mut Pattern::new(0)).unwrap();
+            Pattern::new(round).read(&mut ends.pod, 1).unwrap();
+            Pattern::new(!round).write(&mut ends.pod, 1, 1, &mut Pattern::new(0)).unwrap();
+            Pattern::new(!round).read(&mut ends.client, 1).unwrap();
+        }
+        assert_eq!(opened(&bridge, path), 1.0);
+    }
+
+    /// The close line and the metrics name the bytes of each direction, glued ones included.
+    pub(super) fn counts_are_exact(path: Path) {
+        let bridge = Bridge::start(path, |gateway| gateway).unwrap();
+        let mut ends = bridge.stream_with(&[1; 10], &[2; 20]).unwrap();
+        Pattern::new(1).write(&mut ends.client, 100_000, 7000, &mut Pattern::new(2)).unwrap();
+        Pattern::new(3).write(&mut ends.pod, 50_000, 7000, &mut Pattern::new(4)).unwrap();
+        ends.client.shutdown(Shutdown::Write).unwrap();
+        ends.pod.shutdown(Shutdown::Write).unwrap();
+        std::io::copy(&mut ends.client, &mut std::io::sink()).unwrap();
+        std::io::copy(&mut ends.pod, &mut std::io::sink()).unwrap();
+        let line = close_line(&bridge);
+        assert_eq!((&line["bytes_up"], &line["bytes_down"]), (&100_010.into(), &50_020.into()), "{line}");
+        assert_eq!((&line["engine"], &line["reason"]), (&path.engine.into(), &"fin".into()), "{line}");
+        let total = |direction| {
+            bridge
+                .gateway
+                .metric("gateway_stream_bytes_total", &[("engine", path.engine), ("direction", direction)])
+                .unwrap()
+        };
+        assert_eq!((total("up"), total("down")), (100_010.0, 50_020.0));
+    }
+}

@@ -1,0 +1,131 @@
+//! A gateway with one pod behind it, and streams through it of which a story holds both ends.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use sha1::{Digest, Sha1};
+
+use crate::gateway::{Gateway, GatewayBuilder};
+
+/// How long one step of a stream may take before the story fails instead of hanging.
+const STEP_LIMIT: Duration = Duration::from_secs(30);
+
+/// The key of RFC 6455 section 1.3; every handshake of ours may use the same one.
+const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+
+/// The sandbox of the pod.
+pub const SANDBOX: &str = "37579";
+
+/// One way to move bytes: an engine, and what the workers wait with.
+#[derive(Debug, Clone, Copy)]
+pub struct Path {
+    /// `--engine`
+    pub engine: &'static str,
+    /// `--io`
+    pub io: &'static str,
+}
+
+/// A gateway and its pod.
+pub struct Bridge {
+    /// The gateway.
+    pub gateway: Gateway,
+    pod: Mutex<TcpListener>,
+}
+
+/// Both ends of an established stream.
+pub struct Ends {
+    /// The client's.
+    pub client: TcpStream,
+    /// The pod's.
+    pub pod: TcpStream,
+}
+
+impl Bridge {
+    /// Starts both; `with` adds arguments.
+    pub fn start(path: Path, with: impl FnOnce(GatewayBuilder) -> GatewayBuilder) -> Result<Self> {
+        let pod = TcpListener::bind("127.0.0.1:0")?;
+        Self::start_at(path, pod, with)
+    }
+
+    /// Starts a gateway before a pod that listens already.
+    pub fn start_at(path: Path, pod: TcpListener, with: impl FnOnce(GatewayBuilder) -> GatewayBuilder) -> Result<Self> {
+        let builder = Gateway::builder().sandbox(SANDBOX, pod.local_addr()?).args([
+            "--engine",
+            path.engine,
+            "--io",
+            path.io,
+            "--workers",
+            "2",
+        ]);
+        Ok(Self { gateway: with(builder).start()?, pod: Mutex::new(pod) })
+    }
+
+    /// Establishes a stream with nothing glued to its heads.
+    pub fn stream(&self) -> Result<Ends> {
+        self.stream_with(b"", b"")
+    }
+
+    /// Establishes a stream; `behind_request` travels in one segment with the request head, `behind_101` with the response's.
+    pub fn stream_with(&self, behind_request: &[u8], behind_101: &[u8]) -> Result<Ends> {
+        self.stream_from(TcpStream::connect(self.gateway.addr())?, behind_request, behind_101)
+    }
+
+    /// Establishes a stream on a connection that was made elsewhere, such as in another network namespace.
+    pub fn stream_from(&self, mut client: TcpStream, behind_request: &[u8], behind_101: &[u8]) -> Result<Ends> {
+        client.set_read_timeout(Some(STEP_LIMIT))?;
+        client.set_nodelay(true)?;
+        // One at a time: the next connection that the pod accepts is this client's.
+        let pod = self.pod.lock().expect("no story panics while it holds the pod");
+        client.write_all(&[request(self.gateway.addr()).as_bytes(), behind_request].concat())?;
+        let (mut upstream, _) = pod.accept()?;
+        drop(pod);
+        upstream.set_read_timeout(Some(STEP_LIMIT))?;
+        upstream.set_nodelay(true)?;
+        let head = read_head(&mut upstream)?;
+        ensure!(head.starts_with("GET /websockify HTTP/1.1\r\n"), "the pod got {head}");
+        upstream.write_all(&[answer().as_bytes(), behind_101].concat())?;
+        let head = read_head(&mut client)?;
+        ensure!(head.starts_with("HTTP/1.1 101 "), "the client got {head}");
+        Ok(Ends { client, pod: upstream })
+    }
+}
+
+impl Ends {
+    /// Both ends with the two swapped, for what holds in either direction.
+    #[must_use]
+    pub fn swapped(self) -> Self {
+        Self { client: self.pod, pod: self.client }
+    }
+}
+
+fn request(host: SocketAddr) -> String {
+    format!(
+        "GET /vnc/{SANDBOX}/websockify HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n\r\n"
+    )
+}
+
+fn answer() -> String {
+    /// RFC 6455 section 1.3.
+    const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+    let accept = STANDARD.encode(Sha1::digest(format!("{KEY}{GUID}")));
+    format!(
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
+    )
+}
+
+/// Reads exactly a head, byte by byte, so that nothing behind it is taken.
+pub fn read_head(stream: &mut TcpStream) -> Result<String> {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") {
+        ensure!(stream.read(&mut byte).context("read a head")? == 1, "the connection ended after {head:?}");
+        head.push(byte[0]);
+    }
+    Ok(String::from_utf8(head)?)
+}

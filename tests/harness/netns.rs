@@ -1,0 +1,83 @@
+//! A network namespace of a story's own, joined with this one by a veth pair: another host, that can be cut off.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::process::Command;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use anyhow::{Context, Result, ensure};
+use nix::sched::{CloneFlags, setns};
+
+/// The other host. Dropping it removes the namespace, and the pair with it.
+pub struct NetNs {
+    name: String,
+    device: String,
+    subnet: u8,
+}
+
+impl NetNs {
+    /// A namespace that can talk to this one.
+    pub fn joined() -> Result<Self> {
+        static NEXT: AtomicU8 = AtomicU8::new(1);
+        let subnet = NEXT.fetch_add(1, Ordering::Relaxed);
+        let id = std::process::id();
+        let world = Self { name: format!("sg{id}-{subnet}"), device: format!("sg{}v{subnet}", id % 100_000), subnet };
+        let Self { name, device, .. } = &world;
+        let peer = format!("{device}p");
+        ip(&["netns", "add", name])?;
+        ip(&["link", "add", device, "type", "veth", "peer", "name", &peer, "netns", name])?;
+        ip(&["address", "add", &format!("{}/30", world.host_address()), "dev", device])?;
+        ip(&["link", "set", device, "up"])?;
+        ip(&["-n", name, "address", "add", &format!("{}/30", world.other_address()), "dev", &peer])?;
+        ip(&["-n", name, "link", "set", &peer, "up"])?;
+        Ok(world)
+    }
+
+    /// This side's address.
+    pub fn host_address(&self) -> IpAddr {
+        Ipv4Addr::new(10, 213, self.subnet, 1).into()
+    }
+
+    fn other_address(&self) -> IpAddr {
+        Ipv4Addr::new(10, 213, self.subnet, 2).into()
+    }
+
+    /// Connects from the other host.
+    pub fn connect(&self, to: SocketAddr) -> Result<TcpStream> {
+        let namespace = std::fs::File::open(format!("/run/netns/{}", self.name)).context("open the namespace")?;
+        // A thread of its own: only that thread changes its namespace, and it ends with the call. The socket stays where it was made.
+        let connecting = std::thread::spawn(move || -> Result<TcpStream> {
+            setns(namespace, CloneFlags::CLONE_NEWNET)?;
+            Ok(TcpStream::connect(to)?)
+        });
+        connecting.join().expect("the connecting thread does not panic")
+    }
+
+    /// Cuts the cable: packets are lost, and nobody is told.
+    pub fn cut(&self) -> Result<()> {
+        ip(&["-n", &self.name, "link", "set", &format!("{}p", self.device), "down"])?;
+        // The near end stays up without a carrier, so that sending fails silently as it would behind a switch.
+        ip(&[
+            "neighbour",
+            "replace",
+            &self.other_address().to_string(),
+            "lladdr",
+            "02:00:00:00:00:01",
+            "dev",
+            &self.device,
+        ])
+    }
+}
+
+impl Drop for NetNs {
+    fn drop(&mut self) {
+        if let Err(error) = ip(&["netns", "delete", &self.name]) {
+            eprintln!("the namespace {} stays: {error:#}", self.name);
+        }
+    }
+}
+
+fn ip(arguments: &[&str]) -> Result<()> {
+    let output = Command::new("ip").args(arguments).output().context("run ip")?;
+    ensure!(output.status.success(), "ip {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim());
+    Ok(())
+}
