@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 /// How long a part of a story may take to come up or to settle before the story fails.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+/// Long, because a machine may be busy with other things; only a story that fails waits for all of it.
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
