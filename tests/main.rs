@@ -1,4 +1,10 @@
 //! The list of stories.
 
 #[cfg(test)]
+mod cli;
+#[cfg(test)]
+mod program;
+#[cfg(test)]
+mod routes;
+#[cfg(test)]
 mod webvnc;
