@@ -3,8 +3,12 @@
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod directory;
+#[cfg(test)]
 mod program;
 #[cfg(test)]
 mod routes;
+#[cfg(test)]
+mod scene;
 #[cfg(test)]
 mod webvnc;
