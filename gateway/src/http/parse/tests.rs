@@ -1,5 +1,4 @@
 //! Every rule of a head, kept and broken.
-
 use proptest::prelude::*;
 
 use super::*;
