@@ -1,10 +1,20 @@
 //! The list of stories.
 
 #[cfg(test)]
+mod admin;
+#[cfg(test)]
 mod cli;
+#[cfg(test)]
+mod directory;
+#[cfg(test)]
+mod drain;
+#[cfg(test)]
+mod logging;
 #[cfg(test)]
 mod program;
 #[cfg(test)]
 mod routes;
+#[cfg(test)]
+mod scene;
 #[cfg(test)]
 mod webvnc;
