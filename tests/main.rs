@@ -1,4 +1,14 @@
 //! The list of stories.
 
 #[cfg(test)]
+mod http_rules;
+#[cfg(test)]
+mod limits;
+#[cfg(test)]
+mod routing;
+#[cfg(test)]
+mod scene;
+#[cfg(test)]
+mod smuggling;
+#[cfg(test)]
 mod webvnc;
