@@ -11,7 +11,7 @@ use gateway_tests::{http, process};
 use serde_json::Value;
 
 use crate::program;
-use crate::scene::{Stream, named, until_metric, until_ready, who};
+use crate::users::{Stream, named, until_metric, until_ready, who};
 
 /// What the README's table promises, by name and type.
 fn documented() -> Vec<(String, String)> {

@@ -17,7 +17,7 @@ use gateway_tests::wire::Client;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::scene::until_ready;
+use crate::users::until_ready;
 
 /// A gateway whose sandbox 1 is `pod`.
 fn gateway(pod: &Pod, prepare: impl FnOnce(GatewayBuilder) -> GatewayBuilder) -> Gateway {

@@ -8,7 +8,7 @@ use gateway_tests::wire::{Client, End};
 use serde_json::{Value, json};
 
 use crate::program;
-use crate::scene::{Stream, named};
+use crate::users::{Stream, named};
 
 #[test]
 fn a_request_is_one_line_with_everything_about_it() {

@@ -12,7 +12,7 @@ use gateway_tests::wire::{Client, End};
 use nix::sys::signal::Signal;
 
 use super::{REQUEST, assert_exit, gateway, kept, until_refused};
-use crate::scene::{Stream, named, until_metric};
+use crate::users::{Stream, named, until_metric};
 
 const CLIENTS: usize = 8;
 const STREAMS: usize = 20;

@@ -10,7 +10,7 @@ use gateway_tests::wire::{Client, End, UPGRADE_FIELDS};
 use nix::sys::signal::Signal;
 
 use super::{REQUEST, assert_exit, closing_lines, gateway, kept, terminate, until_refused};
-use crate::scene::{Stream, named, until_metric, who};
+use crate::users::{Stream, named, until_metric, who};
 
 #[test]
 fn an_idle_gateway_ends_at_once() {
