@@ -28,12 +28,7 @@ fn a_request_line_of_8_kib_is_served_and_a_longer_one_gets_414() {
     let mut client = scene.client();
     assert_eq!(client.ask(line(8192) + "\r\nHost: gw.example\r\n\r\n").unwrap().status(), 200);
     assert_open(&mut client);
-    Scene::plain().assert_refuses(
-        line(8193) + "\r\nHost: gw.example\r\n\r\n",
-        414,
-        "uri_too_long",
-        "line_too_long",
-    );
+    Scene::plain().assert_refuses(line(8193) + "\r\nHost: gw.example\r\n\r\n", 414, "uri_too_long", "line_too_long");
 }
 
 #[test]
