@@ -2,5 +2,14 @@
 
 #[cfg(test)]
 mod engine_contract;
+mod cli;
+#[cfg(test)]
+mod directory;
+#[cfg(test)]
+mod program;
+#[cfg(test)]
+mod routes;
+#[cfg(test)]
+mod scene;
 #[cfg(test)]
 mod webvnc;

@@ -80,8 +80,8 @@ fn two_tabs_on_two_sandboxes_keep_their_own_pod_across_reconnects() {
     }
 }
 
-/// What the gateway's hint relies on: a `path` setting that climbs out of the page's directory and down again names the same
-/// WebSocket in versions that resolve it against the page, and in those that put it behind the root.
+/// What the gateway's hint relies on: a `path` setting that climbs out of the page's directory and down again names the
+/// same WebSocket in versions that resolve it against the page, and in those that put it behind the root.
 #[test]
 fn every_version_resolves_a_path_that_climbs_to_the_same_websocket() {
     for version in NoVnc::ALL {
@@ -129,7 +129,8 @@ fn three_stages(gateway: &Gateway, desktop: &Desktop, version: NoVnc) {
     assert_streams(gateway, &[]);
 }
 
-/// Opens a WebSocket that only the cookie routes, and resolves to the first message: the greeting of RFC 6143, section 7.1.1.
+/// Opens a WebSocket that only the cookie routes, and resolves to the first message: the greeting of RFC 6143, section
+/// 7.1.1.
 const GREETING_BY_COOKIE: &str = "new Promise((resolve, reject) => {
     const socket = new WebSocket(`ws://${location.host}/vnc/websockify`, 'binary');
     socket.onmessage = message => message.data.text().then(text => { socket.close(); resolve(text); });

@@ -1,11 +1,12 @@
 //! The trunk: what happens to a client's connection, from its first byte to its last.
 //!
-//! Read a head, decide the sandbox, look up its endpoint, then either an ordinary exchange, after which the next head is
-//! read and decided anew, or an upgrade, after which the two sockets are handed to an engine and HTTP is over.
+//! Read a head, decide the sandbox, look up its endpoint, then either an ordinary exchange, after which the next head
+//! is read and decided anew, or an upgrade, after which the two sockets are handed to an engine and HTTP is over.
 
 mod account;
 mod call;
 mod close;
+mod context;
 mod exchange;
 mod handshake;
 mod inbox;
@@ -21,10 +22,10 @@ use crate::http::answer::{self, Answer, Form};
 use crate::http::{RequestHead, upgrade};
 use crate::route::{self, Decision};
 use crate::sys::Socket;
-use crate::worker::{Counted, Worker};
 use account::Account;
 use call::Call;
 use close::Close;
+pub use context::{Context, Counted, Shared};
 use inbox::{Inbox, ReadHeadError};
 use stream::Accepted;
 
@@ -39,7 +40,7 @@ enum Next {
 }
 
 /// Serves a client's connection to its end.
-pub async fn serve(client: Socket, address: SocketAddr, worker: Rc<Worker>, counted: Counted) {
+pub async fn serve(client: Socket, address: SocketAddr, context: Rc<Context>, counted: Counted) {
     if client.set_nodelay().is_err() {
         // The client is gone already.
         return;
@@ -47,13 +48,13 @@ pub async fn serve(client: Socket, address: SocketAddr, worker: Rc<Worker>, coun
     let mut inbox = Inbox::new(client);
     let mut is_first = true;
     loop {
-        match turn(&mut inbox, address, &worker, is_first).await {
+        match turn(&mut inbox, address, &context, is_first).await {
             Next::Request => is_first = false,
             Next::Close(how) => return close::close(inbox, how).await,
             Next::Stream(accepted) => {
                 let (client, to_upstream) = inbox.into_parts();
                 // A task of its own: this one's state, sized for HTTP, need not outlive HTTP.
-                let streaming = stream::run(client, to_upstream, address, *accepted, worker, counted);
+                let streaming = stream::run(client, to_upstream, address, *accepted, context, counted);
                 return drop(tokio::task::spawn_local(streaming));
             }
         }
@@ -61,9 +62,9 @@ pub async fn serve(client: Socket, address: SocketAddr, worker: Rc<Worker>, coun
 }
 
 /// Tells a client that it cannot be served, before it has sent anything.
-pub async fn refuse(client: Socket, failure: Failure, worker: Rc<Worker>) {
-    worker.shared.metrics.failure(failure.code());
-    let out = answer_bytes(&failure, None, &worker.next_request_id(), false);
+pub async fn refuse(client: Socket, failure: Failure, context: Rc<Context>) {
+    context.shared.metrics.failure(failure.code());
+    let out = answer_bytes(&failure, None, &context.next_request_id(), false);
     let inbox = Inbox::new(client);
     if inbox.socket.send_bytes(out).await.is_ok() {
         close::close(inbox, Close::Linger).await;
@@ -71,18 +72,18 @@ pub async fn refuse(client: Socket, failure: Failure, worker: Rc<Worker>) {
 }
 
 /// One request.
-async fn turn(inbox: &mut Inbox, address: SocketAddr, worker: &Worker, is_first: bool) -> Next {
-    let http = &worker.config().http;
-    // A client that was just accepted is expected to speak; one that has been served may stay silent for longer, unless the
-    // gateway is shutting down.
+async fn turn(inbox: &mut Inbox, address: SocketAddr, context: &Context, is_first: bool) -> Next {
+    let http = &context.config().http;
+    // A client that was just accepted is expected to speak; one that has been served may stay silent for longer, unless
+    // the gateway is shutting down.
     let idle = if is_first { http.head_timeout } else { http.keepalive_timeout };
     let given_up = async {
         if is_first {
             std::future::pending::<()>().await;
         }
-        worker.shared.drain.reached(Phase::Draining).await;
+        context.shared.drain.reached(Phase::Draining).await;
     };
-    let head = match inbox.request_head(&worker.limits, idle, http.head_timeout, given_up).await {
+    let head = match inbox.request_head(&context.limits, idle, http.head_timeout, given_up).await {
         Ok(Some(head)) => head,
         Ok(None) => return Next::Close(Close::Now),
         Err(error) => {
@@ -91,17 +92,17 @@ async fn turn(inbox: &mut Inbox, address: SocketAddr, worker: &Worker, is_first:
                 ReadHeadError::Late => Failure::HeaderTimeout,
                 ReadHeadError::Ended { .. } => return Next::Close(Close::Now),
             };
-            let mut account = Account::begin(address, worker, None);
-            return fail(inbox, None, &failure, &mut account, worker).await;
+            let mut account = Account::begin(address, context, None);
+            return fail(inbox, None, &failure, &mut account, context).await;
         }
     };
-    let mut account = Account::begin(address, worker, Some(&head));
-    match respond(inbox, &head, &mut account, worker).await {
+    let mut account = Account::begin(address, context, Some(&head));
+    match respond(inbox, &head, &mut account, context).await {
         Ok(next) => {
-            account.finish(&head, worker);
+            account.finish(&head, context);
             next
         }
-        Err(failure) => fail(inbox, Some(&head), &failure, &mut account, worker).await,
+        Err(failure) => fail(inbox, Some(&head), &failure, &mut account, context).await,
     }
 }
 
@@ -110,13 +111,13 @@ async fn respond(
     inbox: &mut Inbox,
     head: &RequestHead,
     account: &mut Account,
-    worker: &Worker,
+    context: &Context,
 ) -> Result<Next, Failure> {
     let upgrade = upgrade::requested(head).map_err(Failure::Upgrade)?;
-    let target = match route::decide(head, &worker.config().routing)? {
+    let target = match route::decide(head, &context.config().routing)? {
         Decision::Forward(target) => target,
         Decision::Redirect { status, location, set_cookies } => {
-            let keeps = keeps_alive(head, worker);
+            let keeps = keeps_alive(head, context);
             let mut out = Vec::new();
             answer::redirect(status, &location, &set_cookies, account.request_id(), keeps, &mut out);
             account.answered(status);
@@ -124,8 +125,8 @@ async fn respond(
         }
     };
     account.routed(&target);
-    let located = worker.shared.directory.locate(&target.sandbox).await?;
-    let call = Call::new(worker, head, &target, located, account);
+    let located = context.shared.directory.locate(&target.sandbox).await?;
+    let call = Call::new(context, head, &target, located, account);
     match upgrade {
         None => exchange::exchange(inbox, call).await,
         Some(upgrade) => handshake::handshake(inbox, call, &upgrade).await,
@@ -138,10 +139,10 @@ async fn fail(
     head: Option<&RequestHead>,
     failure: &Failure,
     account: &mut Account,
-    worker: &Worker,
+    context: &Context,
 ) -> Next {
-    account.failed(failure, head, worker);
-    let keeps = !failure.closes() && head.is_some_and(|head| keeps_alive(head, worker));
+    account.failed(failure, head, context);
+    let keeps = !failure.closes() && head.is_some_and(|head| keeps_alive(head, context));
     let out = answer_bytes(failure, head, account.request_id(), keeps);
     send_answer(inbox, out, keeps).await
 }
@@ -171,6 +172,6 @@ async fn send_answer(inbox: &Inbox, out: Vec<u8>, keeps: bool) -> Next {
 }
 
 /// Whether another request may follow an answer that was written without reading the request's body.
-fn keeps_alive(head: &RequestHead, worker: &Worker) -> bool {
-    head.wants_keep_alive() && head.body().is_empty() && worker.shared.drain.phase() < Phase::Draining
+fn keeps_alive(head: &RequestHead, context: &Context) -> bool {
+    head.wants_keep_alive() && head.body().is_empty() && context.shared.drain.phase() < Phase::Draining
 }

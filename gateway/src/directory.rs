@@ -1,9 +1,9 @@
 //! Where a sandbox listens.
 //!
-//! One [`Directory`] serves every worker. The embedded one is a table that was given at the start; the Redis one is a coherent
-//! cache in front of a hash that other programs write, with one task on the control thread behind it (`redis`). A lookup that
-//! the cache can answer happens on the worker's own thread, without a queue and without an await; every other one is a
-//! message to that task and a wait for its answer, so `locate` works on any runtime.
+//! One [`Directory`] serves every worker. The embedded one is a table that was given at the start; the Redis one is a
+//! coherent cache in front of a hash that other programs write, with one task on the control thread behind it
+//! (`redis`). A lookup that the cache can answer happens on the worker's own thread, without a queue and without an
+//! await; every other one is a message to that task and a wait for its answer, so `locate` works on any runtime.
 
 pub mod cache;
 pub mod embedded;
@@ -42,8 +42,8 @@ enum Kind {
 pub struct Located {
     /// Where the sandbox listens.
     pub endpoint: Endpoint,
-    /// Changes whenever the endpoint of this sandbox changed, or the sandbox left and came back: a connection that was opened
-    /// under another generation may lead to somebody else. Never 0, never used twice in one process.
+    /// Changes whenever the endpoint of this sandbox changed, or the sandbox left and came back: a connection that was
+    /// opened under another generation may lead to somebody else. Never 0, never used twice in one process.
     pub generation: u64,
 }
 
@@ -72,7 +72,8 @@ impl Directory {
         Ok(Self(Arc::new(Inner { kind, events })))
     }
 
-    /// A directory in Redis, and the task that talks to the server: nothing is answered before [`RedisTask::run`] is polled.
+    /// A directory in Redis, and the task that talks to the server: nothing is answered before [`RedisTask::run`] is
+    /// polled.
     ///
     /// Fails if `config` names no server that could be talked to; a server that is not there is not an error.
     pub fn redis(
@@ -96,8 +97,9 @@ impl Directory {
         answer
     }
 
-    /// Says that the host of `endpoint` is gone (a dial failed with "no route to host" and its like, not with "connection
-    /// refused", which says that the host is there). The next lookup asks the directory again, if `id` still has that endpoint.
+    /// Says that the host of `endpoint` is gone (a dial failed with "no route to host" and its like, not with
+    /// "connection refused", which says that the host is there). The next lookup asks the directory again, if `id`
+    /// still has that endpoint.
     pub fn evict(&self, id: &SandboxId, endpoint: Endpoint) {
         if let Kind::Redis(handle) = &self.0.kind
             && handle.distrust(id, endpoint)

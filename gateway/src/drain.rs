@@ -32,8 +32,8 @@ pub fn switch() -> (DrainSwitch, Drain) {
 }
 
 impl DrainSwitch {
-    /// Goes through the phases: `delay` in the first, then at most `timeout` in the second. `emptied` says when nothing is
-    /// left to wait for.
+    /// Goes through the phases: `delay` in the first, then at most `timeout` in the second. `emptied` says when nothing
+    /// is left to wait for.
     pub async fn run(&self, delay: Duration, timeout: Duration, emptied: impl Future<Output = ()>) {
         self.0.send_replace(Phase::Announced);
         tokio::time::sleep(delay).await;

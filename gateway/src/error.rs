@@ -1,7 +1,7 @@
 //! What a client is told when something fails: the one place where an error becomes a status.
 //!
-//! Each stage has an error of its own; here they meet. Details name what the client can act on and never an address inside
-//! the cluster.
+//! Each stage has an error of its own; here they meet. Details name what the client can act on and never an address
+//! inside the cluster.
 
 use std::borrow::Cow;
 
@@ -100,7 +100,9 @@ impl Failure {
             Self::Upgrade(_) | Self::Body(_) => outward(400, "bad_request").closing(),
             Self::Route(_) => outward(404, "no_route"),
             Self::Locate(LocateError::NotFound) => outward(404, "sandbox_not_found"),
-            Self::Locate(_) => outward(503, "directory_unavailable").retrying(),
+            Self::Locate(LocateError::Unavailable) => outward(503, "directory_unavailable").retrying(),
+            // The directory has answered, and what it said cannot be dialled: another try in a second will not help.
+            Self::Locate(LocateError::BadEndpoint(_)) => outward(502, "upstream_unreachable"),
             Self::Admit(_) => outward(429, "too_many_streams").retrying(),
             Self::Dial(_) => outward(502, "upstream_unreachable"),
             Self::ResponseHead(_) | Self::ResponseUpgrade(_) | Self::UpstreamEnded(_) => {
@@ -143,7 +145,8 @@ impl Failure {
             Self::Dial(_) => "the sandbox could not be reached".into(),
             Self::UpstreamEnded(_) => "the sandbox closed the connection before it answered".into(),
             Self::Locate(LocateError::NotFound) => "the directory does not know this sandbox".into(),
-            Self::Locate(_) => "the directory of sandboxes is not available".into(),
+            Self::Locate(LocateError::Unavailable) => "the directory of sandboxes is not available".into(),
+            Self::Locate(LocateError::BadEndpoint(_)) => "the directory's entry for this sandbox cannot be used".into(),
             told => told.to_string().into(),
         }
     }

@@ -1,8 +1,8 @@
 //! A gateway for Web VNC and sandbox traffic.
 //!
-//! The modules stand in the order a byte meets them: a [`worker`] accepts, the [`connection`] is the trunk, [`http`] reads
-//! heads, [`route`] decides the sandbox, the [`directory`] knows its endpoint, [`upstream`] dials it, and a [`tunnel`]
-//! carries the stream. Everything unsafe lives in [`sys`].
+//! The modules stand in the order a byte meets them: a [`worker`] accepts, the [`connection`] is the trunk, [`http`]
+//! reads heads, [`route`] decides the sandbox, the [`directory`] knows its endpoint, [`upstream`] dials it, and a
+//! [`tunnel`] carries the stream. Everything unsafe lives in [`sys`].
 
 pub mod cli;
 pub mod config;

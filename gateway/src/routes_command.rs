@@ -1,7 +1,7 @@
 //! `gateway routes`: reading and writing the hash of the Redis directory by hand.
 //!
-//! Nouns read, verbs change: `list` and `get` only look. What is written goes through the same codec and the same endpoint
-//! check as what the gateway reads, so that it cannot write a record that it would refuse.
+//! Nouns read, verbs change: `list` and `get` only look. What is written goes through the same codec and the same
+//! endpoint check as what the gateway reads, so that it cannot write a record that it would refuse.
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -76,7 +76,8 @@ pub enum RoutesError {
     Output(#[from] io::Error),
 }
 
-/// Does `action` on the hash that `redis` names, and prints what it found to `out`. Wants a tokio runtime with I/O and time.
+/// Does `action` on the hash that `redis` names, and prints what it found to `out`. Wants a tokio runtime with I/O and
+/// time.
 pub async fn run(action: RoutesAction, redis: &RedisConfig, out: &mut dyn Write) -> Result<(), RoutesError> {
     let server = Server::new(redis)?;
     let names = FieldNames::new(&*redis.field_prefix);

@@ -13,6 +13,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::admin::{self, AdminState, Readiness};
 use crate::config::{Config, DirectoryConfig, EngineChoice, IoChoice, Sources};
+use crate::connection::Shared;
 use crate::directory::{
     self, Directory, DirectoryEvents, EndpointRules, InvalidationCause, LiveSandboxes, LookupOutcome, LookupSource,
     RedisTask, ServerError, TableError,
@@ -23,7 +24,7 @@ use crate::route::SandboxId;
 use crate::sys::{Backend, cpu};
 use crate::tunnel::live::Caps;
 use crate::tunnel::{LiveStreams, Reason};
-use crate::worker::{self, Shared};
+use crate::worker;
 
 /// Connections that wait to be accepted, per listener: a burst of a node's reconnecting clients. The kernel caps it at
 /// `net.core.somaxconn`.
@@ -101,8 +102,8 @@ fn check_build(config: &Config) -> Result<(), ServeError> {
     }
 }
 
-/// Raises the soft limit of descriptors to the hard one, and derives how many connections fit: each may become a stream,
-/// which has two.
+/// Raises the soft limit of descriptors to the hard one, and derives how many connections fit: each may become a
+/// stream, which has two.
 fn connections_max(config: &Config) -> Result<usize, ServeError> {
     let limits = || -> nix::Result<u64> {
         let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;

@@ -1,7 +1,7 @@
 //! Connections to pods: dialling with bounded patience, and keeping what can be used again.
 //!
-//! A kept connection is keyed by sandbox, endpoint and directory generation, so that a recycled pod address never receives
-//! another sandbox's request.
+//! A kept connection is keyed by sandbox, endpoint and directory generation, so that a recycled pod address never
+//! receives another sandbox's request.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -31,8 +31,8 @@ pub struct DialError {
 }
 
 impl DialError {
-    /// Whether the host itself is gone, which makes the directory's entry suspect. A refusal says the opposite: somebody
-    /// lives there who does not listen yet.
+    /// Whether the host itself is gone, which makes the directory's entry suspect. A refusal says the opposite:
+    /// somebody lives there who does not listen yet.
     #[must_use]
     pub fn host_is_gone(&self) -> bool {
         is_gone(&self.source)
@@ -84,11 +84,11 @@ impl DialOutcome {
     }
 }
 
-/// Dials `endpoint`. Every error of a dial is retried, since nothing has been sent yet: a pod that starts late refuses for
-/// its first moments. `observe` hears of each attempt.
+/// Dials `endpoint`. Every error of a dial is retried, since nothing has been sent yet: a pod that starts late refuses
+/// for its first moments. `observe` hears of each attempt.
 ///
-/// # Errors
-/// When every attempt failed, or the host is gone: waiting does not bring that back, but asking the directory again may.
+/// # Errors When every attempt failed, or the host is gone: waiting does not bring that back, but asking the directory
+/// again may.
 pub async fn dial(
     driver: &Driver,
     endpoint: SocketAddr,
@@ -148,8 +148,8 @@ impl Pool {
         Self { idle: RefCell::default(), per_sandbox_max: config.pool_idle_max, idle_timeout: config.pool_idle_timeout }
     }
 
-    /// Takes the connection that was used last, if that is not longer ago than `idle_max` and it is still usable: not closed by
-    /// the pod, and without unasked bytes.
+    /// Takes the connection that was used last, if that is not longer ago than `idle_max` and it is still usable: not
+    /// closed by the pod, and without unasked bytes.
     pub fn take(&self, key: &PoolKey, idle_max: Duration) -> Option<Socket> {
         let mut idle = self.idle.borrow_mut();
         let IdleTable { by_key, count } = &mut *idle;

@@ -134,8 +134,8 @@ mod stories {
         assert_eq!(close_line(&bridge)["reason"], "lifetime");
     }
 
-    /// The pod has said everything and closed; the client has not read yet, and talks on. What it says cannot be delivered
-    /// any more, and must not cost it what it was told.
+    /// The pod has said everything and closed; the client has not read yet, and talks on. What it says cannot be
+    /// delivered any more, and must not cost it what it was told.
     pub(super) fn a_peer_that_keeps_sending_to_a_closed_one_does_not_cost_its_tail(path: Path) {
         const BYTES: usize = 48 << 10;
         let bridge = Bridge::start(path, |gateway| gateway).unwrap();

@@ -31,8 +31,8 @@ mod stories {
         });
     }
 
-    /// A hundred clients that never read, before pods that write as fast as they can: each costs the gateway at most a chunk
-    /// (64 KiB) per direction, and other streams go on as if they were not there.
+    /// A hundred clients that never read, before pods that write as fast as they can: each costs the gateway at most a
+    /// chunk (64 KiB) per direction, and other streams go on as if they were not there.
     pub(super) fn stalled_readers_cost_a_fixed_amount(path: Path) {
         const STALLED: usize = 100;
         const CAP_BYTES: u64 = STALLED as u64 * (128 << 10) + (8 << 20);

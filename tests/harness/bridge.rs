@@ -70,7 +70,8 @@ impl Bridge {
         self.stream_with(b"", b"")
     }
 
-    /// Establishes a stream; `behind_request` travels in one segment with the request head, `behind_101` with the response's.
+    /// Establishes a stream; `behind_request` travels in one segment with the request head, `behind_101` with the
+    /// response's.
     pub fn stream_with(&self, behind_request: &[u8], behind_101: &[u8]) -> Result<Ends> {
         self.stream_from(TcpStream::connect(self.gateway.addr())?, behind_request, behind_101)
     }
@@ -115,7 +116,8 @@ fn answer() -> String {
     const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
     let accept = STANDARD.encode(Sha1::digest(format!("{KEY}{GUID}")));
     format!(
-        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Accept: {accept}\r\n\r\n"
     )
 }
 

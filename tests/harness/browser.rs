@@ -72,8 +72,8 @@ impl Browser {
 
 const PROGRAMS: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
 
-/// `--no-sandbox` because tests may run as root; the rest keeps the browser from talking to anything but what a story opens,
-/// and lets a tab go on drawing while another one is in front.
+/// `--no-sandbox` because tests may run as root; the rest keeps the browser from talking to anything but what a story
+/// opens, and lets a tab go on drawing while another one is in front.
 const FLAGS: [&str; 13] = [
     "--headless",
     "--no-sandbox",

@@ -1,5 +1,5 @@
-//! A real desktop as a sandbox pod runs it: TigerVNC's Xvnc with something moving on it, and websockify, which serves noVNC's
-//! files and the WebSocket on one port.
+//! A real desktop as a sandbox pod runs it: TigerVNC's Xvnc with something moving on it, and websockify, which serves
+//! noVNC's files and the WebSocket on one port.
 
 use std::ffi::OsStr;
 use std::fmt;

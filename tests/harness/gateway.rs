@@ -22,7 +22,8 @@ use log::Log;
 /// Lines of its log that a failed story shows.
 const LOG_LINES_SHOWN: usize = 40;
 
-/// A running `gateway serve`. Dropping it kills it by its process id; a story that fails gets its log on standard error.
+/// A running `gateway serve`. Dropping it kills it by its process id; a story that fails gets its log on standard
+/// error.
 #[derive(Debug)]
 pub struct Gateway {
     process: Process,
@@ -160,7 +161,8 @@ impl GatewayBuilder {
         self
     }
 
-    /// A variable of the program's environment. Variables of the gateway that this process has itself are not passed on.
+    /// A variable of the program's environment. Variables of the gateway that this process has itself are not passed
+    /// on.
     pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.environment.push((name.into(), value.into()));
         self

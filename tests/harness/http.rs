@@ -25,7 +25,8 @@ pub fn get(address: SocketAddr, target: &str) -> Result<Response> {
     send(address, "GET", target)
 }
 
-/// Sends a request without a body over HTTP/1.0, whose answers end with the connection and are never chunked (RFC 9112, section 6.1).
+/// Sends a request without a body over HTTP/1.0, whose answers end with the connection and are never chunked (RFC 9112,
+/// section 6.1).
 pub fn send(address: SocketAddr, method: &str, target: &str) -> Result<Response> {
     let context = || format!("{method} {target} from {address}");
     let mut stream = TcpStream::connect_timeout(&address, CONNECT_TIMEOUT).with_context(context)?;

@@ -18,8 +18,9 @@ pub enum Need {
 
 /// Whether something is missing; the story then returns at once.
 ///
-/// A missing need is printed as `skipped: STORY: WHAT`, past the capture of the test runner, and `cargo xtask test` counts these lines.
-/// With `CI=true` in the environment it fails the story instead, because there everything was installed on purpose.
+/// A missing need is printed as `skipped: STORY: WHAT`, past the capture of the test runner, and `cargo xtask test`
+/// counts these lines. With `CI=true` in the environment it fails the story instead, because there everything was
+/// installed on purpose.
 pub fn is_missing(needs: &[Need]) -> bool {
     let missing: Vec<String> = needs.iter().filter_map(lacking).collect();
     if missing.is_empty() {

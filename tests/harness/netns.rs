@@ -44,7 +44,8 @@ impl NetNs {
     /// Connects from the other host.
     pub fn connect(&self, to: SocketAddr) -> Result<TcpStream> {
         let namespace = std::fs::File::open(format!("/run/netns/{}", self.name)).context("open the namespace")?;
-        // A thread of its own: only that thread changes its namespace, and it ends with the call. The socket stays where it was made.
+        // A thread of its own: only that thread changes its namespace, and it ends with the call. The socket stays
+        // where it was made.
         let connecting = std::thread::spawn(move || -> Result<TcpStream> {
             setns(namespace, CloneFlags::CLONE_NEWNET)?;
             Ok(TcpStream::connect(to)?)

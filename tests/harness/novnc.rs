@@ -15,8 +15,9 @@ pub enum NoVnc {
     V1_3_0,
     /// Debian 13's, the first whose `path` setting is resolved against the address of the page.
     V1_6_0,
-    /// The protocol engine of 1.7.0 (`core/` and `vendor/`, all that its npm package carries) under the application of 1.6.0
-    /// (`vnc.html` and `app/`), because no registry carries the application of 1.7.0. Both build the address in the same way.
+    /// The protocol engine of 1.7.0 (`core/` and `vendor/`, all that its npm package carries) under the application of
+    /// 1.6.0 (`vnc.html` and `app/`), because no registry carries the application of 1.7.0. Both build the address in
+    /// the same way.
     V1_7_0,
 }
 

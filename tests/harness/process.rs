@@ -3,9 +3,10 @@
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
@@ -15,7 +16,8 @@ use crate::wait;
 /// A running program that leads a process group of its own. Dropping it kills the whole group and reaps the leader.
 ///
 /// The kernel also kills the leader when the thread that started it ends (`PR_SET_PDEATHSIG`, through `setpriv` of
-/// util-linux), so that a test runner's timeout leaves nothing behind. Start long-lived programs from a thread that lives as long.
+/// util-linux), so that a test runner's timeout leaves nothing behind. Start long-lived programs from a thread that
+/// lives as long.
 #[derive(Debug)]
 pub struct Process {
     child: Child,
@@ -87,10 +89,27 @@ impl Process {
     }
 }
 
-/// A loopback address that was free a moment ago, for a program that cannot choose its port and report it.
+/// A free loopback address, for a program that cannot choose its port and report it.
+///
+/// The port is below the range from which the kernel takes ports for outgoing connections and for port 0
+/// (`ip_local_port_range` starts at 32768), so that no connection takes it before the program does.
 pub fn free_address() -> Result<SocketAddr> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    for _ in 0..PORTS_TRIED_MAX {
+        // Test runners that run side by side start at different places.
+        let offset = std::process::id().wrapping_mul(97).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = u16::try_from(PORT_FIRST + offset % PORTS).expect("the last port is below 2^16");
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        if TcpListener::bind(address).is_ok() {
+            return Ok(address);
+        }
+    }
+    bail!("no free port in {PORTS_TRIED_MAX} tries")
 }
+
+const PORT_FIRST: u32 = 12_000;
+const PORTS: u32 = 20_000;
+const PORTS_TRIED_MAX: u32 = 1000;
 
 impl Drop for Process {
     fn drop(&mut self) {

@@ -1,4 +1,5 @@
-//! noVNC's own page in a tab, as a user sees and uses it. The same for every version: the ids and classes have not changed since 1.0.
+//! noVNC's own page in a tab, as a user sees and uses it. The same for every version: the ids and classes have not
+//! changed since 1.0.
 
 use anyhow::{Context, Result};
 use serde_json::Value;
@@ -29,7 +30,8 @@ pub struct Picture {
 }
 
 impl Viewer {
-    /// Opens `url` in a new tab. Unless its query says `autoconnect=true`, nothing is connected before [`Self::connect`].
+    /// Opens `url` in a new tab. Unless its query says `autoconnect=true`, nothing is connected before
+    /// [`Self::connect`].
     pub fn open(browser: &Browser, url: &str) -> Result<Self> {
         Ok(Self { tab: browser.open(url)? })
     }

@@ -5,11 +5,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 /// How long a part of a story may take to come up or to settle before the story fails.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+/// Long, because a machine may be busy with other things; only a story that fails waits for all of it.
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
-/// Asks `condition` until it answers `Some`, every 5 ms and at least once; fails after `limit`, naming `what` was awaited.
+/// Asks `condition` until it answers `Some`, every 5 ms and at least once; fails after `limit`, naming `what` was
+/// awaited.
 pub fn until<T>(what: &str, limit: Duration, mut condition: impl FnMut() -> Option<T>) -> Result<T> {
     let deadline = Instant::now() + limit;
     loop {

@@ -21,7 +21,8 @@ use stop::Stop;
 /// Shows two sandboxes through the gateway until Ctrl-C, with the live streams' counters in the terminal.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Open both desktops in a headless browser, write what it shows to target/demo, fail unless both are right, and end
+    /// Open both desktops in a headless browser, write what it shows to target/demo, fail unless both are right, and
+    /// end
     #[arg(long)]
     check: bool,
 }

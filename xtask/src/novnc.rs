@@ -1,8 +1,8 @@
 //! The files of several noVNC versions, from package registries alone, under `target/novnc/`.
 //!
-//! Debian's packages carry the whole application; npm's carries only the library (`core/`, `vendor/`), and no package on npm or PyPI
-//! carries the application of a version after 1.3.0. The packages are unpacked, not installed: a machine has one noVNC at most,
-//! and here several serve side by side.
+//! Debian's packages carry the whole application; npm's carries only the library (`core/`, `vendor/`), and no package
+//! on npm or PyPI carries the application of a version after 1.3.0. The packages are unpacked, not installed: a machine
+//! has one noVNC at most, and here several serve side by side.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -62,7 +62,8 @@ fn origin(distribution: &str, version: NoVnc) -> anyhow::Result<Origin> {
     Ok(Origin { suite, component, keyring })
 }
 
-/// Downloads the package with an apt whose sources and lists are its own: the machine's are neither used up nor changed.
+/// Downloads the package with an apt whose sources and lists are its own: the machine's are neither used up nor
+/// changed.
 fn debian_package(scratch: &Path, version: NoVnc) -> anyhow::Result<PathBuf> {
     let release = fs::read_to_string("/etc/os-release").context("cannot tell the distribution")?;
     let Origin { suite, component, keyring } = origin(os_release(&release, "ID")?, version)?;

@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use super::context::Context;
 use super::stream::millis;
 use crate::error::Failure;
 use crate::http::{RequestHead, rewrite};
 use crate::route::{SandboxId, Target};
-use crate::worker::Worker;
 
 /// The longest path in a log line, in bytes. The rest is cut off.
 const LOGGED_PATH_BYTES_MAX: usize = 256;
@@ -29,9 +29,9 @@ pub(super) struct Account {
 }
 
 impl Account {
-    pub(super) fn begin(client: SocketAddr, worker: &Worker, head: Option<&RequestHead>) -> Self {
+    pub(super) fn begin(client: SocketAddr, context: &Context, head: Option<&RequestHead>) -> Self {
         let inbound = head.and_then(rewrite::inbound_request_id);
-        let request_id = inbound.map_or_else(|| worker.next_request_id(), str::to_owned);
+        let request_id = inbound.map_or_else(|| context.next_request_id(), str::to_owned);
         Self {
             request_id,
             client,
@@ -68,25 +68,25 @@ impl Account {
     }
 
     /// Accounts for a request that was answered.
-    pub(super) fn finish(&self, head: &RequestHead, worker: &Worker) {
+    pub(super) fn finish(&self, head: &RequestHead, context: &Context) {
         self.log(Some(head), None);
-        self.count(Some(head), worker);
+        self.count(Some(head), context);
     }
 
     /// Accounts for a request that failed.
-    pub(super) fn failed(&mut self, failure: &Failure, head: Option<&RequestHead>, worker: &Worker) {
+    pub(super) fn failed(&mut self, failure: &Failure, head: Option<&RequestHead>, context: &Context) {
         self.status = failure.status();
-        worker.shared.metrics.failure(failure.code());
+        context.shared.metrics.failure(failure.code());
         if let Some(rule) = failure.rule() {
-            worker.shared.metrics.rejected(rule);
+            context.shared.metrics.rejected(rule);
         }
         self.log(head, Some(failure));
-        self.count(head, worker);
+        self.count(head, context);
     }
 
-    fn count(&self, head: Option<&RequestHead>, worker: &Worker) {
+    fn count(&self, head: Option<&RequestHead>, context: &Context) {
         let method = head.map_or("", RequestHead::method);
-        worker.shared.metrics.request(self.source, method, self.status, self.begun.elapsed());
+        context.shared.metrics.request(self.source, method, self.status, self.begun.elapsed());
     }
 
     fn log(&self, head: Option<&RequestHead>, failure: Option<&Failure>) {

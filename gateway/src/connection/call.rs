@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use super::account::Account;
+use super::context::Context;
 use super::inbox::{Inbox, ReadHeadError};
 use crate::directory::Located;
 use crate::error::Failure;
@@ -11,11 +12,10 @@ use crate::http::rewrite::{self, Forwarding, ResponseRewrite};
 use crate::route::Target;
 use crate::sys::Socket;
 use crate::upstream::{self, DialError, DialOutcome, PoolKey};
-use crate::worker::Worker;
 
 /// A request, its route and its account.
 pub(super) struct Call<'a> {
-    pub(super) worker: &'a Worker,
+    pub(super) context: &'a Context,
     pub(super) head: &'a RequestHead,
     pub(super) target: &'a Target,
     pub(super) located: Located,
@@ -24,13 +24,13 @@ pub(super) struct Call<'a> {
 
 impl<'a> Call<'a> {
     pub(super) fn new(
-        worker: &'a Worker,
+        context: &'a Context,
         head: &'a RequestHead,
         target: &'a Target,
         located: Located,
         account: &'a mut Account,
     ) -> Self {
-        Self { worker, head, target, located, account }
+        Self { context, head, target, located, account }
     }
 
     pub(super) fn endpoint(&self) -> SocketAddr {
@@ -51,7 +51,7 @@ impl<'a> Call<'a> {
         if !first.host_is_gone() {
             return Err(first.into());
         }
-        let directory = &self.worker.shared.directory;
+        let directory = &self.context.shared.directory;
         directory.evict(&self.target.sandbox, self.located.endpoint);
         let again = directory.locate(&self.target.sandbox).await?;
         if again.endpoint == self.located.endpoint {
@@ -63,12 +63,12 @@ impl<'a> Call<'a> {
     }
 
     async fn dial_once(&self) -> Result<Socket, DialError> {
-        let metrics = &self.worker.shared.metrics;
+        let metrics = &self.context.shared.metrics;
         let mut tries = 0;
         upstream::dial(
-            &self.worker.driver,
+            &self.context.driver,
             self.endpoint(),
-            &self.worker.config().upstream,
+            &self.context.config().upstream,
             |outcome: DialOutcome, time| {
                 if tries > 0 {
                     metrics.dial_retried();
@@ -103,7 +103,7 @@ impl<'a> Call<'a> {
     }
 
     pub(super) fn forwarding(&self) -> Forwarding<'_> {
-        let config = self.worker.config();
+        let config = self.context.config();
         let client = self.account.client().ip();
         Forwarding {
             client,

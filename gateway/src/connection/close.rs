@@ -17,8 +17,8 @@ const LINGER_BYTES_MAX: usize = 1 << 20;
 pub(super) enum Close {
     /// At once: nothing is on its way to the client.
     Now,
-    /// After the client has taken its answer: a socket that is closed with unread bytes resets the connection, and the answer
-    /// is lost with it (RFC 9112 section 9.6).
+    /// After the client has taken its answer: a socket that is closed with unread bytes resets the connection, and the
+    /// answer is lost with it (RFC 9112 section 9.6).
     Linger,
     /// With a reset: the client must not take for whole what was cut.
     Reset,

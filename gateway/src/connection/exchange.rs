@@ -20,12 +20,12 @@ use crate::http::rewrite;
 use crate::http::{ResponseHead, Version};
 use crate::sys::Socket;
 
-/// A client is watched for a reset only once its response is this late: most responses come sooner, and the watch costs a
-/// poll.
+/// A client is watched for a reset only once its response is this late: most responses come sooner, and the watch costs
+/// a poll.
 const WATCH_DELAY: Duration = Duration::from_secs(1);
 
-/// How long an idle upstream connection is trusted with a request that cannot be sent twice. Servers close idle connections
-/// after five seconds and more; a request that crosses such a close is lost.
+/// How long an idle upstream connection is trusted with a request that cannot be sent twice. Servers close idle
+/// connections after five seconds and more; a request that crosses such a close is lost.
 const UNREPEATABLE_IDLE_MAX: Duration = Duration::from_secs(2);
 
 /// Interim responses per request. More is a sandbox that never answers.
@@ -46,7 +46,7 @@ pub(super) async fn exchange(client: &mut Inbox, mut call: Call<'_>) -> Result<N
     let repeatable = call.head.body().is_empty() && matches!(call.head.method(), "GET" | "HEAD" | "OPTIONS");
     let idle_max = if repeatable { Duration::MAX } else { UNREPEATABLE_IDLE_MAX };
     let key = call.pool_key();
-    if let Some(kept) = call.worker.pool.take(&key, idle_max) {
+    if let Some(kept) = call.context.pool.take(&key, idle_max) {
         call.account.dialled(key.endpoint);
         match converse(client, Inbox::new(kept), &mut call).await {
             Err(Broken::Stale(_)) if repeatable => {}
@@ -71,7 +71,7 @@ fn conclude(done: Result<Next, Broken>, call: &mut Call<'_>) -> Result<Next, Fai
 
 /// Sends the request and relays the response. Both bodies move at once: a sandbox may answer while it still reads.
 async fn converse(client: &mut Inbox, mut upstream: Inbox, call: &mut Call<'_>) -> Result<Next, Broken> {
-    let http = &call.worker.config().http;
+    let http = &call.context.config().http;
     let patience = Patience { sender: http.body_timeout, receiver: http.body_timeout };
     let (to_client, to_upstream) = (client.socket.clone(), upstream.socket.clone());
     let begun = Cell::new(false);
@@ -103,7 +103,7 @@ async fn converse(client: &mut Inbox, mut upstream: Inbox, call: &mut Call<'_>) 
     call.account.bytes_up = downloaded.bytes_up.unwrap_or(0);
     call.account.bytes_down = downloaded.bytes_down;
     if downloaded.bytes_up.is_some() && downloaded.upstream_keeps && upstream.bytes().is_empty() {
-        call.worker.pool.put(call.pool_key(), upstream.into_parts().0);
+        call.context.pool.put(call.pool_key(), upstream.into_parts().0);
     }
     if downloaded.bytes_up.is_some() && downloaded.client_keeps {
         Ok(Next::Request)
@@ -117,7 +117,8 @@ async fn watch(client: &Socket) {
     client.broken().await;
 }
 
-/// What the end of the upload means: the bytes sent, or `None` where the sandbox stopped reading and its answer is waited for.
+/// What the end of the upload means: the bytes sent, or `None` where the sandbox stopped reading and its answer is
+/// waited for.
 fn after_upload(sent: &Result<u64, RelayError>, begun: &Cell<bool>) -> Result<Option<u64>, Broken> {
     let failure = match sent {
         Ok(bytes) => return Ok(Some(*bytes)),
@@ -153,7 +154,7 @@ async fn download(
 ) -> Result<Downloaded, Broken> {
     let head = final_head(upstream, client, call).await?;
     begun.set(true);
-    let closes = !call.head.wants_keep_alive() || call.worker.shared.drain.phase() >= Phase::Draining;
+    let closes = !call.head.wants_keep_alive() || call.context.shared.drain.phase() >= Phase::Draining;
     relay_response(&head, upstream, client, call, closes).await
 }
 
@@ -161,7 +162,7 @@ async fn download(
 async fn final_head(upstream: &mut Inbox, client: &Socket, call: &Call<'_>) -> Result<ResponseHead, Broken> {
     let context = ResponseContext { head: call.head.is_head(), upgrade: false };
     for _ in 0..INTERIM_MAX {
-        let head = upstream.response_head(context, &call.worker.limits).await.map_err(early)?;
+        let head = upstream.response_head(context, &call.context.limits).await.map_err(early)?;
         if !head.is_interim() {
             return Ok(head);
         }
@@ -215,7 +216,7 @@ async fn relay_response(
     call: &Call<'_>,
     closes: bool,
 ) -> Result<Downloaded, Broken> {
-    let config = call.worker.config();
+    let config = call.context.config();
     let mut out = Vec::new();
     let mut outgoing = rewrite::response(head, &call.forwarding(), &call.rewriting(closes), &mut out);
     // A response may be silent for as long as a stream may: server-sent events wait for something to happen.
@@ -231,8 +232,8 @@ async fn relay_response(
     })
 }
 
-/// How the client learns that its response is not whole. Where the end of the connection is the end of the body, only a reset
-/// says so.
+/// How the client learns that its response is not whole. Where the end of the connection is the end of the body, only a
+/// reset says so.
 fn cut(error: &RelayError, ends_with_connection: bool) -> Broken {
     let how = if ends_with_connection { Close::Reset } else { Close::Now };
     match error {

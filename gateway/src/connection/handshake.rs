@@ -20,9 +20,9 @@ use crate::sys::Socket;
 
 /// Carries out an upgrade.
 pub(super) async fn handshake(client: &mut Inbox, mut call: Call<'_>, upgrade: &Upgrade) -> Result<Next, Failure> {
-    let permit = call.worker.shared.live.admit(call.account.client().ip(), &call.target.sandbox)?;
+    let permit = call.context.shared.live.admit(call.account.client().ip(), &call.target.sandbox)?;
     let mut upstream = call.dial().await?;
-    let limit = call.worker.config().http.response_timeout;
+    let limit = call.context.config().http.response_timeout;
     let answer = {
         let mut answer = pin!(tokio::time::timeout(limit, answer(&mut upstream, &client.socket, &call)));
         tokio::select! {
@@ -62,7 +62,7 @@ async fn answer(upstream: &mut Inbox, client: &Socket, call: &Call<'_>) -> Resul
     upstream.socket.send_bytes(call.request_bytes(true)).await.map_err(Failure::UpstreamEnded)?;
     let context = ResponseContext { head: false, upgrade: true };
     for _ in 0..INTERIM_MAX {
-        let head = upstream.response_head(context, &call.worker.limits).await.map_err(no_response)?;
+        let head = upstream.response_head(context, &call.context.limits).await.map_err(no_response)?;
         if !head.is_interim() {
             return Ok(head);
         }

@@ -42,7 +42,8 @@ impl Inbox {
         (self.socket, self.bytes)
     }
 
-    /// Marks the first `count` bytes as used. An empty inbox holds no memory, since a connection may stay idle for long.
+    /// Marks the first `count` bytes as used. An empty inbox holds no memory, since a connection may stay idle for
+    /// long.
     pub(super) fn consume(&mut self, count: usize) {
         if count >= self.bytes.len() {
             self.bytes = Vec::new();
@@ -58,9 +59,9 @@ impl Inbox {
 
     /// The next request head; `None` where the client closed or stayed silent between two requests.
     ///
-    /// `idle` is how long the first byte may take, `limit` how long the head may take from then on: absolute, so that a slow
-    /// sender cannot renew it byte by byte. When `given_up` completes, a client that has not begun a request is not waited for
-    /// any longer; one whose bytes have arrived is served.
+    /// `idle` is how long the first byte may take, `limit` how long the head may take from then on: absolute, so that a
+    /// slow sender cannot renew it byte by byte. When `given_up` completes, a client that has not begun a request is
+    /// not waited for any longer; one whose bytes have arrived is served.
     pub(super) async fn request_head(
         &mut self,
         limits: &HeadLimits,
@@ -103,8 +104,8 @@ impl Inbox {
     }
 
     async fn head<H>(&mut self, parse: impl Fn(&[u8]) -> Result<Progress<H>, HeadError>) -> Result<H, ReadHeadError> {
-        // A head is looked at again only when a line has ended or a limit may be exceeded: a sender of single bytes must not
-        // make each of them cost a pass over all.
+        // A head is looked at again only when a line has ended or a limit may be exceeded: a sender of single bytes
+        // must not make each of them cost a pass over all.
         let mut news = !self.bytes.is_empty();
         loop {
             if news {

@@ -30,8 +30,8 @@ pub(super) struct Patience {
     pub(super) receiver: Duration,
 }
 
-/// Moves a body to its end, after `head`, whatever the inbox already holds of it in one piece with the head. Returns the
-/// bytes sent, head excluded.
+/// Moves a body to its end, after `head`, whatever the inbox already holds of it in one piece with the head. Returns
+/// the bytes sent, head excluded.
 ///
 /// Flushes at once: what has arrived is sent before more is waited for, which is what server-sent events need.
 pub(super) async fn relay(

@@ -4,11 +4,11 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::context::{Context, Counted};
 use crate::route::SandboxId;
 use crate::sys::Socket;
 use crate::tunnel::live::{Direction, Permit};
-use crate::tunnel::{self, Engine, LiveStreams, StreamGuard, Tunnel};
-use crate::worker::{Counted, Worker};
+use crate::tunnel::{self, Engine, StreamGuard, Tunnel};
 
 /// An accepted upgrade: everything about the stream but the client's side.
 pub(super) struct Accepted {
@@ -27,20 +27,20 @@ pub(super) async fn run(
     to_upstream: Vec<u8>,
     address: SocketAddr,
     accepted: Accepted,
-    worker: Rc<Worker>,
+    context: Rc<Context>,
     counted: Counted,
 ) {
     let Accepted { upstream, to_client, permit, sandbox, endpoint, request_id } = accepted;
     for socket in [&client, &upstream] {
-        if let Err(error) = socket.tune(&worker.tuning) {
+        if let Err(error) = socket.tune(&context.tuning) {
             tracing::debug!(%error, "could not tune a stream's socket");
         }
     }
     let engine = Engine::Copy;
-    let stream = LiveStreams::open(permit, worker.index, address, endpoint, engine);
-    worker.shared.metrics.stream_opened(engine.label());
+    let stream = context.shared.live.open(permit, context.index, address, endpoint, engine);
+    context.shared.metrics.stream_opened(engine.label());
     let ended = tunnel::run(Tunnel { client, upstream, to_upstream, to_client }, engine, &stream).await;
-    worker.shared.metrics.stream_closed(engine.label(), ended.side.label(), ended.reason.label(), stream.age());
+    context.shared.metrics.stream_closed(engine.label(), ended.side.label(), ended.reason.label(), stream.age());
     tracing::info!(
         target: "stream",
         request_id,
@@ -59,7 +59,8 @@ pub(super) async fn run(
     leave(stream, counted);
 }
 
-/// The registry forgets a stream before the connection is counted out, so that whoever sees no connection sees no stream.
+/// The registry forgets a stream before the connection is counted out, so that whoever sees no connection sees no
+/// stream.
 fn leave(stream: StreamGuard, counted: Counted) {
     drop(stream);
     drop(counted);

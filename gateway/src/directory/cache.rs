@@ -1,13 +1,14 @@
 //! What the workers remember of the directory. Pure: `now` comes in, nothing is awaited.
 //!
-//! Coherence is one number. A push from the directory says that something changed, not what; [`Cache::invalidate_all`] then
-//! raises the *epoch*, and with it every entry of an older epoch is "revalidate on next use". That costs one increment
-//! however many entries there are, and an entry keeps its old answer for the time in which the directory is unreachable.
-//! An answer is stored under the epoch in which it was *asked for*: whatever was pushed in between leaves it revalidated.
+//! Coherence is one number. A push from the directory says that something changed, not what; [`Cache::invalidate_all`]
+//! then raises the *epoch*, and with it every entry of an older epoch is "revalidate on next use". That costs one
+//! increment however many entries there are, and an entry keeps its old answer for the time in which the directory is
+//! unreachable. An answer is stored under the epoch in which it was *asked for*: whatever was pushed in between leaves
+//! it revalidated.
 //!
-//! The bound: known sandboxes and unknown ones have separate room (a scan for ids that do not exist cannot displace a route
-//! that does), each in a `Clock`, so a full cache forgets an entry that was not asked for lately. One lock guards a
-//! sixteenth of all entries; a hit takes it once, hashes once and allocates nothing.
+//! The bound: known sandboxes and unknown ones have separate room (a scan for ids that do not exist cannot displace a
+//! route that does), each in a `Clock`, so a full cache forgets an entry that was not asked for lately. One lock guards
+//! a sixteenth of all entries; a hit takes it once, hashes once and allocates nothing.
 
 mod clock;
 #[cfg(test)]
@@ -81,8 +82,9 @@ struct Absent {
 }
 
 impl Cache {
-    /// Room for `entries_max` sandboxes, known and unknown ones together; 2 at least. "Unknown" is believed for `negative_ttl`
-    /// at most, even if nothing is pushed. `hasher` should be seeded at random, since clients choose ids.
+    /// Room for `entries_max` sandboxes, known and unknown ones together; 2 at least. "Unknown" is believed for
+    /// `negative_ttl` at most, even if nothing is pushed. `hasher` should be seeded at random, since clients choose
+    /// ids.
     #[must_use]
     pub fn new(entries_max: usize, negative_ttl: Duration, hasher: RandomState) -> Self {
         let shards = if entries_max < SHARDED_FROM { 1 } else { SHARDS };
@@ -124,9 +126,11 @@ impl Cache {
         self.epoch.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Keeps what the directory said (`None`: it does not have the sandbox) to a question that was sent in epoch `asked_in`.
+    /// Keeps what the directory said (`None`: it does not have the sandbox) to a question that was sent in epoch
+    /// `asked_in`.
     ///
-    /// Returns what holds now: the same, with its generation, or the answer to a later question if one is there already.
+    /// Returns what holds now: the same, with its generation, or the answer to a later question if one is there
+    /// already.
     pub fn store(
         &self,
         id: &SandboxId,
@@ -157,9 +161,11 @@ impl Cache {
         Some(answer)
     }
 
-    /// Makes the entry of `id` "revalidate on next use" under a new generation, if it still holds `endpoint`. Says whether it did.
+    /// Makes the entry of `id` "revalidate on next use" under a new generation, if it still holds `endpoint`. Says
+    /// whether it did.
     ///
-    /// The answer stays for the time in which the directory is unreachable: a route that may be dead is better than none.
+    /// The answer stays for the time in which the directory is unreachable: a route that may be dead is better than
+    /// none.
     pub fn distrust(&self, id: &SandboxId, endpoint: Endpoint) -> bool {
         let hash = self.hasher.hash_one(id);
         let mut shard = self.shard(hash);

@@ -1,9 +1,9 @@
 //! Where a sandbox listens, and which addresses it may not be.
 //!
-//! A directory has writers that the gateway does not know. An endpoint is therefore checked before it is dialled, whatever
-//! its source: a link-local address is a cloud's metadata service, an unspecified one is this machine in disguise, and the
-//! gateway's own listener is a loop. Loopback is fine here, since operators write both directories; the sources in which
-//! clients name addresses refuse it themselves.
+//! A directory has writers that the gateway does not know. An endpoint is therefore checked before it is dialled,
+//! whatever its source: a link-local address is a cloud's metadata service, an unspecified one is this machine in
+//! disguise, and the gateway's own listener is a loop. Loopback is fine here, since operators write both directories;
+//! the sources in which clients name addresses refuse it themselves.
 
 use std::fmt;
 use std::io;
@@ -11,8 +11,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use ipnet::IpNet;
 
-/// A checked address: made by [`EndpointRules::check`] only. An IPv4-mapped address stands here as plain IPv4, and scope
-/// ids and flow labels are gone, so that two endpoints are equal exactly when the same socket would answer.
+/// A checked address: made by [`EndpointRules::check`] only. An IPv4-mapped address stands here as plain IPv4, and
+/// scope ids and flow labels are gone, so that two endpoints are equal exactly when the same socket would answer.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Endpoint(SocketAddr);
 
@@ -95,18 +95,19 @@ fn is_link_local(ip: IpAddr) -> bool {
     }
 }
 
-/// Whether a connection to `address` arrives at the listener `own`. Of an unspecified listener only the loopback part can be
-/// known here; [`own_addresses`] spells the rest out.
+/// Whether a connection to `address` arrives at the listener `own`. Of an unspecified listener only the loopback part
+/// can be known here; [`own_addresses`] spells the rest out.
 fn reaches(address: SocketAddr, own: SocketAddr) -> bool {
     let listener = own.ip().to_canonical();
     own.port() == address.port()
         && (listener == address.ip() || (listener.is_unspecified() && address.ip().is_loopback()))
 }
 
-/// The addresses under which these listeners answer on this machine: an unspecified listener answers on every interface.
+/// The addresses under which these listeners answer on this machine: an unspecified listener answers on every
+/// interface.
 ///
-/// Addresses that the machine gets later are not covered; they are not worth a netlink subscription, since a loop is also
-/// stopped by the limits of the client side. Errors are those of getifaddrs(3).
+/// Addresses that the machine gets later are not covered; they are not worth a netlink subscription, since a loop is
+/// also stopped by the limits of the client side. Errors are those of getifaddrs(3).
 pub fn own_addresses(listeners: &[SocketAddr]) -> io::Result<Vec<SocketAddr>> {
     let mut own = listeners.to_vec();
     if listeners.iter().any(|listener| listener.ip().is_unspecified()) {

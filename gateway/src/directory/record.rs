@@ -5,17 +5,17 @@
 //!      hash          prefix     id    endpoint; IPv6 as [::1]:6080
 //! ```
 //!
-//! A field is matched byte for byte, since a sandbox has exactly one name. A value is trimmed first: `redis-cli -x` and many a
-//! template leave a newline behind, and white space around an address cannot mean another address. Host names are refused:
-//! they would put a resolver, its delays and its caches behind a lookup that is coherent without them.
+//! A field is matched byte for byte, since a sandbox has exactly one name. A value is trimmed first: `redis-cli -x` and
+//! many a template leave a newline behind, and white space around an address cannot mean another address. Host names
+//! are refused: they would put a resolver, its delays and its caches behind a lookup that is coherent without them.
 
 use std::net::SocketAddr;
 
 use super::endpoint::{Endpoint, EndpointError, EndpointRules};
 use crate::route::SandboxId;
 
-/// The longest value that can be an endpoint, in bytes: a full IPv6 address with scope, brackets and port, with room for
-/// white space. What is longer is not even read as text.
+/// The longest value that can be an endpoint, in bytes: a full IPv6 address with scope, brackets and port, with room
+/// for white space. What is longer is not even read as text.
 pub const VALUE_BYTES_MAX: usize = 128;
 
 /// What stands before a sandbox's id in the names of the hash's fields.

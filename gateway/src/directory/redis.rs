@@ -9,22 +9,23 @@
 //!        cache <── epoch + 1 ───────────┴── push <── CLIENT TRACKING ON BCAST PREFIX hash
 //! ```
 //!
-//! **Coherence.** The server pushes a line whenever the hash changes (RESP3 client tracking in broadcast mode: nothing to
-//! re-arm, no memory per key on the server; another key that begins with the hash's name costs a needless revalidation, no
-//! more). The push raises the cache's epoch *while it is read off the socket*, before any reply behind it is handled. One
-//! question per sandbox and epoch is under way, and everybody who asks the same waits for it; who comes after a push never
-//! joins a question from before it. A push that has arrived but was not read yet is waited for (`intake`). What is left is
-//! the network: a push may reach this machine after the writer's `OK` reached another, and a connection that dies in
-//! silence is noticed by the next probe, at most its interval (1 s) and the response timeout later.
+//! **Coherence.** The server pushes a line whenever the hash changes (RESP3 client tracking in broadcast mode: nothing
+//! to re-arm, no memory per key on the server; another key that begins with the hash's name costs a needless
+//! revalidation, no more). The push raises the cache's epoch *while it is read off the socket*, before any reply behind
+//! it is handled. One question per sandbox and epoch is under way, and everybody who asks the same waits for it; who
+//! comes after a push never joins a question from before it. A push that has arrived but was not read yet is waited for
+//! (`intake`). What is left is the network: a push may reach this machine after the writer's `OK` reached another, and
+//! a connection that dies in silence is noticed by the next probe, at most its interval (1 s) and the response timeout
+//! later.
 //!
 //! **Failure.** A session is healthy or it is ended: a timeout, a lost connection and an error answer (LOADING, NOAUTH,
-//! WRONGTYPE, a half-done failover) all close it, and a new one resolves the name, authenticates and subscribes again, for
-//! ever. Meanwhile nobody waits: known sandboxes are answered from the cache (`stale`), unknown ones with `Unavailable`, at
-//! once. Nothing is lost by keeping the old answers, since the dial that follows will tell.
+//! WRONGTYPE, a half-done failover) all close it, and a new one resolves the name, authenticates and subscribes again,
+//! for ever. Meanwhile nobody waits: known sandboxes are answered from the cache (`stale`), unknown ones with
+//! `Unavailable`, at once. Nothing is lost by keeping the old answers, since the dial that follows will tell.
 //!
 //! **A server that comes back empty** is more often one that has not loaded its data than one whose sandboxes have all
-//! gone, so it is doubted for a while: `EMPTY_GRACE` in `session` says what that means. A hash that is emptied under our eyes,
-//! by FLUSHALL or DEL, is believed.
+//! gone, so it is doubted for a while: `EMPTY_GRACE` in `session` says what that means. A hash that is emptied under
+//! our eyes, by FLUSHALL or DEL, is believed.
 
 mod intake;
 mod log_limit;
@@ -53,8 +54,8 @@ use super::{DirectoryEvents, InvalidationCause, LiveSandboxes, LocateError, Loca
 use crate::config::RedisConfig;
 use crate::route::SandboxId;
 
-/// How many requests may wait for the task. One request of a worker is one client that waits, so more than this many at one
-/// moment means that the task does not keep up: the rest is told so at once.
+/// How many requests may wait for the task. One request of a worker is one client that waits, so more than this many at
+/// one moment means that the task does not keep up: the rest is told so at once.
 const REQUESTS_MAX: usize = 4096;
 
 /// The first wait between two attempts to connect; it doubles from there.
@@ -170,7 +171,8 @@ fn result_of(said: Option<Answer>) -> Result<Located, LocateError> {
 }
 
 impl RedisTask {
-    /// Serves until every [`super::Directory`] made with this task is dropped. Wants an ordinary tokio runtime with I/O and time.
+    /// Serves until every [`super::Directory`] made with this task is dropped. Wants an ordinary tokio runtime with I/O
+    /// and time.
     pub async fn run(mut self) {
         let mut backoff = BACKOFF_MIN;
         let mut connected_before = false;

@@ -75,8 +75,9 @@ fn is_endpoint(authority: &[u8], default_port: u16, endpoint: SocketAddr) -> boo
     port == Some(endpoint.port()) && address == Some(endpoint.ip())
 }
 
-/// Compares with the Host that the sandbox was sent. That one's default port is 80: the gateway speaks plain HTTP to it;
-/// but a sandbox told by X-Forwarded-Proto that the browser uses https writes `https://host/`, so an equal text counts.
+/// Compares with the Host that the sandbox was sent. That one's default port is 80: the gateway speaks plain HTTP to
+/// it; but a sandbox told by X-Forwarded-Proto that the browser uses https writes `https://host/`, so an equal text
+/// counts.
 fn is_host(authority: &[u8], default_port: u16, sent_host: &[u8]) -> bool {
     if sent_host.is_empty() {
         return false;

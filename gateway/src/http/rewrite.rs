@@ -68,8 +68,8 @@ pub fn inbound_request_id(head: &RequestHead) -> Option<&str> {
     if good { str::from_utf8(id).ok() } else { None }
 }
 
-/// Appends to `out` the head of `head`'s request as the sandbox gets it. `upgrade` says that [`super::upgrade::requested`]
-/// found a good one; without it Upgrade fields stay behind.
+/// Appends to `out` the head of `head`'s request as the sandbox gets it. `upgrade` says that
+/// [`super::upgrade::requested`] found a good one; without it Upgrade fields stay behind.
 pub fn request(head: &RequestHead, upgrade: bool, f: &Forwarding<'_>, out: &mut Vec<u8>) {
     out.reserve(head.fields.bytes.len() + ADDED_BYTES);
     out.extend_from_slice(head.method().as_bytes());

@@ -102,7 +102,8 @@ fn check_unfinished(buf: &[u8], line_start: usize, lines: usize, limits: &HeadLi
 }
 
 fn check_bytes(line: &[u8]) -> Result<(), HeadError> {
-    // Without an early exit the loop is vectorised; good lines, which are nearly all, have to be read to their end anyway.
+    // Without an early exit the loop is vectorised; good lines, which are nearly all, have to be read to their end
+    // anyway.
     let forbidden = line.iter().fold(false, |found, &byte| found | is_forbidden(byte));
     if !forbidden {
         return Ok(());

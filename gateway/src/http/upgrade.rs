@@ -1,5 +1,5 @@
-//! The opening handshake of WebSocket, RFC 6455 section 4: what a client must ask, and what a sandbox must answer before
-//! bytes pass unread.
+//! The opening handshake of WebSocket, RFC 6455 section 4: what a client must ask, and what a sandbox must answer
+//! before bytes pass unread.
 //!
 //! A gateway that lets through more than this becomes a tunnel by accident: the client's next bytes then reach the
 //! sandbox as requests that nobody routed.

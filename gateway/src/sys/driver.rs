@@ -31,8 +31,8 @@ pub enum Backend {
 
 impl Backend {
     /// The best one this process may use, and why it is not io_uring where it is not: `io_uring_setup(2)` fails with
-    /// `EPERM` under `kernel.io_uring_disabled` or a seccomp profile, and with `ENOSYS` where the kernel lacks it; provided
-    /// buffer rings need Linux 5.19.
+    /// `EPERM` under `kernel.io_uring_disabled` or a seccomp profile, and with `ENOSYS` where the kernel lacks it;
+    /// provided buffer rings need Linux 5.19.
     #[must_use]
     pub fn detect() -> (Self, Option<io::Error>) {
         match Ring::new() {
@@ -67,7 +67,8 @@ pub(super) enum Means {
 const RUNTIME_RING_ENTRIES: u32 = 64;
 
 impl Driver {
-    /// Runs `main` to its end on this thread, with a driver. Local tasks may be spawned with `tokio::task::spawn_local`.
+    /// Runs `main` to its end on this thread, with a driver. Local tasks may be spawned with
+    /// `tokio::task::spawn_local`.
     ///
     /// # Errors
     /// When the runtime cannot be made, or its ring fails while it runs.
@@ -149,7 +150,8 @@ impl Driver {
 
 /// Registers a descriptor with the runtime's epoll.
 pub(super) fn registered<T: AsRawFd + AsFd>(owner: T) -> io::Result<AsyncFd<T>> {
-    // SAFETY: the callers pass standard library owners, which answer with the same open descriptor for as long as they live.
+    // SAFETY: the callers pass standard library owners, which answer with the same open descriptor for as long as they
+    // live.
     unsafe { AsyncFd::register(owner) }.map_err(Into::into)
 }
 
@@ -186,8 +188,8 @@ impl Listener {
         }
     }
 
-    /// Ends the pending accept and refuses what comes later. Dropping the listener would not: an accept in the kernel keeps
-    /// it open.
+    /// Ends the pending accept and refuses what comes later. Dropping the listener would not: an accept in the kernel
+    /// keeps it open.
     pub fn stop(&self) {
         let fd = match &self.kind {
             ListenerKind::Uring(listener) => listener.as_raw_fd(),

@@ -1,8 +1,8 @@
 //! A worker's receive memory: a fixed number of chunks in two sizes, lent to the kernel and to the engine in turn.
 //!
 //! With io_uring the free chunks sit in two provided-buffer rings (`IORING_REGISTER_PBUF_RING`, Linux 5.19): the kernel
-//! takes one at the moment data arrives, so a socket that waits holds none. Without io_uring the same memory is handed out
-//! from a free list. A chunk in use is owned by one [`Chunk`], which gives it back when it is dropped.
+//! takes one at the moment data arrives, so a socket that waits holds none. Without io_uring the same memory is handed
+//! out from a free list. A chunk in use is owned by one [`Chunk`], which gives it back when it is dropped.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::cell::{Cell, RefCell};
@@ -33,9 +33,9 @@ impl ChunkSize {
         }
     }
 
-    /// Chunks per worker; a power of two, as the kernel wants of a provided-buffer ring. Together 5 MiB a worker. A chunk
-    /// is in use only between the arrival of its bytes and the first attempt to send them on, so the number bounds what
-    /// one pass over the completions handles, not the number of streams.
+    /// Chunks per worker; a power of two, as the kernel wants of a provided-buffer ring. Together 5 MiB a worker. A
+    /// chunk is in use only between the arrival of its bytes and the first attempt to send them on, so the number
+    /// bounds what one pass over the completions handles, not the number of streams.
     const fn count(self) -> u16 {
         match self {
             Self::Small => 256,
@@ -134,7 +134,8 @@ impl Group {
                 let entries = ring.start.cast::<BufRingEntry>();
                 // SAFETY: the slot is below the ring's entry count by the mask.
                 let entry = unsafe { entries.add(slot) };
-                // SAFETY: the kernel reads an entry only below the tail, which still excludes this one; one thread writes.
+                // SAFETY: the kernel reads an entry only below the tail, which still excludes this one; one thread
+                // writes.
                 let entry = unsafe { &mut *entry.as_ptr() };
                 entry.set_addr(self.start_of(id).as_ptr() as u64);
                 entry.set_len(u32::try_from(self.size.bytes()).expect("64 KiB at most"));
@@ -142,7 +143,8 @@ impl Group {
                 tail.set(tail.get().wrapping_add(1));
                 // SAFETY: `entries` is the first entry of an initialised ring.
                 let shared = unsafe { BufRingEntry::tail(entries.as_ptr()) };
-                // SAFETY: the field lives as long as the ring's pages, is aligned for u16, and both sides access it atomically.
+                // SAFETY: the field lives as long as the ring's pages, is aligned for u16, and both sides access it
+                // atomically.
                 let shared = unsafe { AtomicU16::from_ptr(shared.cast_mut()) };
                 // Release: the kernel's acquire load of the tail must see the entry's fields.
                 shared.store(tail.get(), Ordering::Release);
@@ -239,7 +241,8 @@ impl Chunk {
     /// Where a receive call writes: the whole chunk.
     pub(super) fn spare(&mut self) -> &mut [u8] {
         let start = self.pool.group(self.size).start_of(self.id);
-        // SAFETY: the chunk owns this memory until it is dropped, it is initialised (zeroed at least), and `&mut self` is exclusive.
+        // SAFETY: the chunk owns this memory until it is dropped, it is initialised (zeroed at least), and `&mut self`
+        // is exclusive.
         unsafe { std::slice::from_raw_parts_mut(start.as_ptr(), self.size.bytes()) }
     }
 
@@ -257,8 +260,8 @@ impl Deref for Chunk {
         let memory = self.pool.group(self.size).start_of(self.id);
         // SAFETY: start <= end <= the chunk's size.
         let memory = unsafe { memory.add(self.start) };
-        // SAFETY: the chunk owns this memory until it is dropped: the kernel filled it before the completion arrived and
-        // takes it again only after `put`.
+        // SAFETY: the chunk owns this memory until it is dropped: the kernel filled it before the completion arrived
+        // and takes it again only after `put`.
         unsafe { std::slice::from_raw_parts(memory.as_ptr(), self.end - self.start) }
     }
 }

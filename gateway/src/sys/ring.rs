@@ -3,12 +3,12 @@
 //! tokio-uring has no receive that takes its buffer only when data is there, and no poll; both are what keeps an idle
 //! connection free of memory. So this ring lives in the same thread and signals the same runtime.
 //!
-//! Ownership: a submitted operation keeps its payload and its socket in the table until its completion arrives, whatever
-//! happens to the future that waits for it. Dropping that future asks the kernel to cancel; what a cancelled receive had
-//! already taken is dropped with it, so a receive is abandoned only where the connection is given up.
+//! Ownership: a submitted operation keeps its payload and its socket in the table until its completion arrives,
+//! whatever happens to the future that waits for it. Dropping that future asks the kernel to cancel; what a cancelled
+//! receive had already taken is dropped with it, so a receive is abandoned only where the connection is given up.
 //!
-//! Batching: operations are queued while tasks run and go to the kernel together, once, when [`drive`] gets its turn at the
-//! end of the run queue.
+//! Batching: operations are queued while tasks run and go to the kernel together, once, when [`drive`] gets its turn at
+//! the end of the run queue.
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -30,7 +30,8 @@ use super::pool::{Chunk, ChunkSize, Pool};
 /// Submission queue entries. A full queue is flushed early, so this bounds a batch, not the work.
 const SUBMISSION_ENTRIES: u32 = 512;
 
-/// Completion queue entries. Beyond it the kernel keeps completions in a list of its own (`IORING_FEAT_NODROP`, Linux 5.5).
+/// Completion queue entries. Beyond it the kernel keeps completions in a list of its own (`IORING_FEAT_NODROP`, Linux
+/// 5.5).
 const COMPLETION_ENTRIES: u32 = 8192;
 
 /// Completions whose operation is nobody's concern: cancellations.
@@ -89,16 +90,17 @@ impl Ring {
         let pool = Pool::provided();
         for size in [ChunkSize::Small, ChunkSize::Large] {
             let (address, entries, group) = pool.registration(size).expect("a provided pool has its rings");
-            // SAFETY: the ring's pages are page-aligned and hold `entries` entries; they live as long as `pool`, which this
-            // `Ring` holds and declares after `state`, so that the kernel's side is torn down first.
+            // SAFETY: the ring's pages are page-aligned and hold `entries` entries; they live as long as `pool`, which
+            // this `Ring` holds and declares after `state`, so that the kernel's side is torn down first.
             unsafe { uring.submitter().register_buf_ring_with_flags(address, entries, group, 0)? };
         }
         let state = RefCell::new(State { uring, operations: Slab::with_capacity(1024), generation: 0 });
         Ok(Rc::new(Self { state, pool, queued: Notify::new(), has_queued: Cell::new(false) }))
     }
 
-    /// A descriptor that becomes readable whenever completions can be had. The ring's own would not do: with deferred task
-    /// running, work that waits for this thread to ask for it does not wake a poll of the ring (`io_req_local_work_add`).
+    /// A descriptor that becomes readable whenever completions can be had. The ring's own would not do: with deferred
+    /// task running, work that waits for this thread to ask for it does not wake a poll of the ring
+    /// (`io_req_local_work_add`).
     fn signal(&self) -> io::Result<OwnedFd> {
         let signal = OwnedFd::from(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
         self.state.borrow().uring.submitter().register_eventfd(signal.as_raw_fd())?;
@@ -138,14 +140,16 @@ impl Ring {
         };
         let bytes = &bytes[offset.min(bytes.len())..];
         let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-        // The memory stays where it is while the payload moves: a chunk points into the pool, a vector to its heap block.
+        // The memory stays where it is while the payload moves: a chunk points into the pool, a vector to its heap
+        // block.
         let entry = opcode::Send::new(types::Fd(socket.as_raw_fd()), bytes.as_ptr(), len)
             .flags(libc::MSG_NOSIGNAL | if wait { 0 } else { libc::MSG_DONTWAIT })
             .build();
         self.submit(entry, Rc::<S>::clone(socket), payload, None)
     }
 
-    /// Waits for poll(2) events; the result is the set that came. Takes nothing from the socket, so it may be dropped freely.
+    /// Waits for poll(2) events; the result is the set that came. Takes nothing from the socket, so it may be dropped
+    /// freely.
     pub(super) fn poll<S: AsRawFd + 'static>(self: &Rc<Self>, socket: &Rc<S>, events: libc::c_short) -> Submitted {
         let flags = u32::try_from(events).expect("poll events are small positive numbers");
         let entry = opcode::PollAdd::new(types::Fd(socket.as_raw_fd()), flags).build();
@@ -225,9 +229,9 @@ impl Ring {
 
 impl Drop for Ring {
     fn drop(&mut self) {
-        // The kernel ends a closed ring's operations in its own time (`io_ring_exit_work`), and until then it may still write
-        // into the pool. So they are cancelled and waited for here; where that is not possible (before Linux 6.0) the pool
-        // stays allocated for good, which only happens when the process ends.
+        // The kernel ends a closed ring's operations in its own time (`io_ring_exit_work`), and until then it may still
+        // write into the pool. So they are cancelled and waited for here; where that is not possible (before Linux 6.0)
+        // the pool stays allocated for good, which only happens when the process ends.
         let uring = &self.state.get_mut().uring;
         if uring.submitter().register_sync_cancel(None, types::CancelBuilder::any()).is_err() {
             std::mem::forget(Rc::clone(&self.pool));
@@ -235,8 +239,8 @@ impl Drop for Ring {
     }
 }
 
-/// Deferred task running (Linux 6.1) lets completions run where this thread asks for them and never interrupts it; older
-/// kernels get the cooperative kind.
+/// Deferred task running (Linux 6.1) lets completions run where this thread asks for them and never interrupts it;
+/// older kernels get the cooperative kind.
 fn setup() -> io::Result<IoUring> {
     let mut builder = IoUring::builder();
     builder.setup_cqsize(COMPLETION_ENTRIES).setup_single_issuer().setup_taskrun_flag();
@@ -251,11 +255,13 @@ const fn user_data(index: usize, generation: u32) -> u64 {
 impl State {
     fn push(&mut self, entry: &squeue::Entry) {
         loop {
-            // SAFETY: what the entry points to is the operation's payload, which stays in the table until the completion.
+            // SAFETY: what the entry points to is the operation's payload, which stays in the table until the
+            // completion.
             if unsafe { self.uring.submission().push(entry) }.is_ok() {
                 return;
             }
-            // The queue is full. Handing it over makes room; a failure to do so would repeat for ever, so it ends the worker.
+            // The queue is full. Handing it over makes room; a failure to do so would repeat for ever, so it ends the
+            // worker.
             self.enter().expect("the kernel takes submissions of a ring that it made");
         }
     }
@@ -266,8 +272,8 @@ impl State {
                 Ok(_) => return Ok(()),
                 Err(error) => match error.raw_os_error() {
                     Some(libc::EINTR) => {}
-                    // EBUSY: completions wait to be reaped first; EAGAIN: the kernel is short of memory for requests. What
-                    // was not taken stays queued.
+                    // EBUSY: completions wait to be reaped first; EAGAIN: the kernel is short of memory for requests.
+                    // What was not taken stays queued.
                     Some(libc::EBUSY | libc::EAGAIN) => return Ok(()),
                     _ => return Err(error),
                 },
@@ -275,8 +281,8 @@ impl State {
         }
     }
 
-    /// Whether the kernel has something for us after all, with its signals on if it has not. Signals are off while this thread
-    /// works, since it looks by itself, and what arrives between its last look and their coming back makes none.
+    /// Whether the kernel has something for us after all, with its signals on if it has not. Signals are off while this
+    /// thread works, since it looks by itself, and what arrives between its last look and their coming back makes none.
     fn has_news(&mut self) -> bool {
         self.uring.completion().enable_eventfd();
         // The kernel writes its flags and then reads ours; we write ours and then read its.
@@ -370,8 +376,9 @@ pub(super) async fn drive(ring: Rc<Ring>) -> io::Error {
             biased;
             () = ring.queued.notified() => {}
             guard = signal.ready(Interest::READABLE) => match guard {
-                // Cleared before the queue is emptied: epoll reports edges, and one that comes while completions are being
-                // handled must not be lost. The counter is never read: it only ever rises, and each rise is an edge.
+                // Cleared before the queue is emptied: epoll reports edges, and one that comes while completions are
+                // being handled must not be lost. The counter is never read: it only ever rises, and each rise is an
+                // edge.
                 Ok(mut guard) => guard.clear_ready(),
                 Err(error) => return error,
             }

@@ -45,7 +45,8 @@ pub struct TcpTuning {
     pub keepalive_interval: Duration,
     /// Unanswered probes that end the connection (`TCP_KEEPCNT`).
     pub keepalive_probes: u32,
-    /// How long sent data may stay unacknowledged (`TCP_USER_TIMEOUT`, tcp(7)); zero leaves the system's retransmission limit.
+    /// How long sent data may stay unacknowledged (`TCP_USER_TIMEOUT`, tcp(7)); zero leaves the system's retransmission
+    /// limit.
     pub user_timeout: Duration,
 }
 
@@ -63,8 +64,8 @@ impl Socket {
         Self { fd: Rc::new(fd), driver, drained: Rc::new(Cell::new(false)) }
     }
 
-    /// Receives what has arrived, at most one chunk; `None` is the peer's end of stream. Holds no memory while it waits.
-    /// Dropping the future may lose bytes: only a connection that is given up does that.
+    /// Receives what has arrived, at most one chunk; `None` is the peer's end of stream. Holds no memory while it
+    /// waits. Dropping the future may lose bytes: only a connection that is given up does that.
     ///
     /// # Errors
     /// What `recv(2)` says.
@@ -122,8 +123,8 @@ impl Socket {
         }
     }
 
-    /// Sends all of `chunk`. What the socket does not take at once is copied out of the pool first, so that a slow reader
-    /// costs at most its own remainder and never a chunk that other streams need.
+    /// Sends all of `chunk`. What the socket does not take at once is copied out of the pool first, so that a slow
+    /// reader costs at most its own remainder and never a chunk that other streams need.
     ///
     /// # Errors
     /// What `send(2)` says.
@@ -191,14 +192,16 @@ impl Socket {
     pub async fn broken(&self) {
         match &self.driver.means {
             Means::Ring(ring) => {
-                // POLLERR and POLLHUP are reported unasked, poll(2); a poll that fails leaves nothing to wait for either.
+                // POLLERR and POLLHUP are reported unasked, poll(2); a poll that fails leaves nothing to wait for
+                // either.
                 ring.poll(&self.fd, 0).await;
             }
             Means::Epoll(_) => while self.ready(Interest::ERROR).await.is_ok_and(|ready| !ready.is_error()) {},
         }
     }
 
-    /// Whether the connection is open and nothing waits to be read: what an idle upstream connection must be to be used again.
+    /// Whether the connection is open and nothing waits to be read: what an idle upstream connection must be to be used
+    /// again.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
         recv(self.as_raw_fd(), &mut [0], MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT) == Err(nix::Error::EAGAIN)
@@ -212,7 +215,8 @@ impl Socket {
         }
     }
 
-    /// Waits for epoll's next edge. Every caller has tried the system call first, so what was there before is not missed.
+    /// Waits for epoll's next edge. Every caller has tried the system call first, so what was there before is not
+    /// missed.
     async fn ready(&self, interest: Interest) -> io::Result<Ready> {
         let Fd::Polled(fd) = &*self.fd else { return Err(io::ErrorKind::Unsupported.into()) };
         let mut guard = fd.ready(interest).await?;
@@ -229,13 +233,15 @@ impl Socket {
         Ok(shutdown(self.as_raw_fd(), Shutdown::Write)?)
     }
 
-    /// Ends our side's receiving: a receive that waits delivers what has arrived, or the end. Nothing is sent to the peer.
+    /// Ends our side's receiving: a receive that waits delivers what has arrived, or the end. Nothing is sent to the
+    /// peer.
     pub fn shutdown_read(&self) {
         // The peer may have ended the connection already; then there is nothing left to do.
         let _ended_already = shutdown(self.as_raw_fd(), Shutdown::Read).is_err();
     }
 
-    /// Makes the coming close a reset: unsent data is discarded and the peer gets RST (socket(7), `SO_LINGER` with zero).
+    /// Makes the coming close a reset: unsent data is discarded and the peer gets RST (socket(7), `SO_LINGER` with
+    /// zero).
     pub fn reset_on_close(&self) {
         if let Err(error) = SockRef::from(self).set_linger(Some(Duration::ZERO)) {
             tracing::debug!(%error, "could not arm a reset");

@@ -1,8 +1,9 @@
-//! The `copy` engine: receive and send in user space. Always available, and the reference the others are tested against.
+//! The `copy` engine: receive and send in user space. Always available, and the reference the others are tested
+//! against.
 //!
-//! A direction has one chunk in flight. Its chunk is taken from the worker's pool when bytes arrive and goes back as soon as
-//! the other socket has taken them, or has not: then the remainder moves to memory of its own, and nothing more is read
-//! until it is gone. So an idle direction holds no memory, and a stalled one at most a chunk.
+//! A direction has one chunk in flight. Its chunk is taken from the worker's pool when bytes arrive and goes back as
+//! soon as the other socket has taken them, or has not: then the remainder moves to memory of its own, and nothing more
+//! is read until it is gone. So an idle direction holds no memory, and a stalled one at most a chunk.
 
 use std::io;
 use std::pin::pin;
@@ -13,9 +14,9 @@ use super::half_close::{Action, DirectionEnd, Ended, Event, HalfClose, Peer, Rea
 use super::live::{Direction, StreamGuard};
 use crate::sys::{ChunkSize, Socket};
 
-/// How long a peer may go on sending to a side that takes nothing any more, before its connection is closed under it. Until
-/// then its bytes are read and discarded: closing a socket with unread bytes would reset it and destroy what is on its way
-/// to it.
+/// How long a peer may go on sending to a side that takes nothing any more, before its connection is closed under it.
+/// Until then its bytes are read and discarded: closing a socket with unread bytes would reset it and destroy what is
+/// on its way to it.
 const UNDELIVERABLE_LINGER: Duration = Duration::from_secs(60);
 
 /// Runs a stream to its end.

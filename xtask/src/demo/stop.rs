@@ -12,8 +12,8 @@ pub(crate) struct Stop {
 }
 
 impl Stop {
-    /// Takes SIGINT, SIGTERM and SIGHUP away from their default. Called before other threads are started, which inherit the mask;
-    /// programs that are started do not, the standard library clears it for them.
+    /// Takes SIGINT, SIGTERM and SIGHUP away from their default. Called before other threads are started, which inherit
+    /// the mask; programs that are started do not, the standard library clears it for them.
     pub(crate) fn on_signals() -> anyhow::Result<Self> {
         let set: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect();
         set.thread_block().context("cannot block signals")?;

@@ -1,8 +1,9 @@
 //! A map with a fixed number of places that forgets what was not used lately.
 //!
-//! The clock (second chance) algorithm: entries lie in a ring, a use marks its entry, and when a place is needed a hand goes
-//! round, takes the marks off and stops at the first entry without one. It is nearly as good as least-recently-used, and a
-//! hit writes one flag instead of relinking a list. The caller hashes, so that one hash serves the shard and both its maps.
+//! The clock (second chance) algorithm: entries lie in a ring, a use marks its entry, and when a place is needed a hand
+//! goes round, takes the marks off and stops at the first entry without one. It is nearly as good as
+//! least-recently-used, and a hit writes one flag instead of relinking a list. The caller hashes, so that one hash
+//! serves the shard and both its maps.
 
 use hashbrown::HashTable;
 
@@ -77,7 +78,8 @@ impl<V> Clock<V> {
         self.index.find(hash, |&position| self.slots[position].id == *id).copied()
     }
 
-    /// Turns the hand to an entry without a mark and takes it out of the index. Two rounds at most: the first takes every mark.
+    /// Turns the hand to an entry without a mark and takes it out of the index. Two rounds at most: the first takes
+    /// every mark.
     fn free_a_place(&mut self) -> usize {
         loop {
             let position = self.hand % self.slots.len();

@@ -1,11 +1,12 @@
 //! Whether everything that the server has sent was also looked at.
 //!
-//! A push may lie in the socket's queue while the control thread has yet to be scheduled, and on a busy machine that takes
-//! milliseconds. A worker that trusted its cache meanwhile would route to a sandbox whose writer has long been told `OK`.
-//! So a lookup asks first whether anything is unread: a peek at the socket (a fifth of a microsecond), and a flag that says
-//! whether what was read has been handled. Mostly nothing is; otherwise the lookup waits until the control thread has
-//! caught up. What Redis has sent before it answered its writer is thereby seen by every lookup after that answer, as far
-//! as the network keeps that order: always on one machine (Redis writes its pushes first), nearly always between several.
+//! A push may lie in the socket's queue while the control thread has yet to be scheduled, and on a busy machine that
+//! takes milliseconds. A worker that trusted its cache meanwhile would route to a sandbox whose writer has long been
+//! told `OK`. So a lookup asks first whether anything is unread: a peek at the socket (a fifth of a microsecond), and a
+//! flag that says whether what was read has been handled. Mostly nothing is; otherwise the lookup waits until the
+//! control thread has caught up. What Redis has sent before it answered its writer is thereby seen by every lookup
+//! after that answer, as far as the network keeps that order: always on one machine (Redis writes its pushes first),
+//! nearly always between several.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -48,7 +49,8 @@ impl Intake {
 
     /// Whether everything that has arrived until now has been handled, or the connection has ended.
     pub(super) fn is_caught_up(&self) -> bool {
-        // In this order: what is not in the queue any more was taken out by a read, and that read cleared the flag before.
+        // In this order: what is not in the queue any more was taken out by a read, and that read cleared the flag
+        // before.
         let queue_is_empty = self.queue_is_empty();
         fence(Ordering::SeqCst);
         self.closed.load(Ordering::SeqCst) || (queue_is_empty && self.idle.load(Ordering::SeqCst))

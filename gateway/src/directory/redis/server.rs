@@ -77,8 +77,8 @@ impl Drop for Driver {
 }
 
 impl Server {
-    /// Understands `redis://[user][:password@]host[:port][/database]`, `rediss://` (TLS, checked against the system's roots),
-    /// and `unix:` or `redis+unix://` with a path and `?db=` and `?pass=`. Nothing is connected yet.
+    /// Understands `redis://[user][:password@]host[:port][/database]`, `rediss://` (TLS, checked against the system's
+    /// roots), and `unix:` or `redis+unix://` with a path and `?db=` and `?pass=`. Nothing is connected yet.
     pub fn new(config: &RedisConfig) -> Result<Self, ServerError> {
         let info = config.url.as_str().into_connection_info().map_err(ServerError::Url)?;
         match info.addr() {
@@ -102,16 +102,16 @@ impl Server {
         self.info.addr().to_string()
     }
 
-    /// A connection for a few commands. The server's name is resolved anew (it may have moved), and a password file read
-    /// anew (mounted secrets rotate).
+    /// A connection for a few commands. The server's name is resolved anew (it may have moved), and a password file
+    /// read anew (mounted secrets rotate).
     pub async fn connect(&self) -> Result<Link, ConnectError> {
         let client = Client::open(self.info.clone().set_redis_settings(self.settings()?))?;
         let connection = client.get_multiplexed_async_connection_with_config(&self.options()).await?;
         Ok(Link { connection, hash: self.hash.clone(), _driver: None })
     }
 
-    /// A connection on which the server says when the hash changes, to `on_push`, from now on; and the view of its incoming
-    /// bytes, which TLS does not have: there the socket's bytes are not the server's words.
+    /// A connection on which the server says when the hash changes, to `on_push`, from now on; and the view of its
+    /// incoming bytes, which TLS does not have: there the socket's bytes are not the server's words.
     pub(super) async fn connect_tracking(
         &self,
         on_push: impl AsyncPushSender,
@@ -181,8 +181,8 @@ impl Server {
 }
 
 impl Link {
-    /// How many fields the hash has; 0 if there is no hash. Costs the server nothing, and fails with whatever would make a
-    /// lookup fail: that makes it the probe.
+    /// How many fields the hash has; 0 if there is no hash. Costs the server nothing, and fails with whatever would
+    /// make a lookup fail: that makes it the probe.
     pub(super) async fn count(&mut self) -> Result<u64, RedisError> {
         self.on_hash("HLEN").query_async(&mut self.connection).await
     }

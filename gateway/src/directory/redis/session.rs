@@ -31,14 +31,16 @@ pub(super) const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 /// The shortest time between two looks for sandboxes that have left. The first look after a quiet time is immediate.
 pub(super) const SWEEP_INTERVAL: Duration = Duration::from_millis(250);
 
-/// How many sandboxes one HMGET of a sweep asks for: some tens of kilobytes of reply, well below a millisecond of the server.
+/// How many sandboxes one HMGET of a sweep asks for: some tens of kilobytes of reply, well below a millisecond of the
+/// server.
 const SWEEP_CHUNK: usize = 512;
 
 /// How long a server that was found empty on a reconnect is doubted.
 ///
-/// While the hash is empty the directory is not ready and answers from the cache. Once there is something in it, questions
-/// go to the server again, and what it has is believed; but that a sandbox is *absent* is believed only of one that this
-/// server has spoken of before. No stream is closed on other grounds. After this time everything is believed.
+/// While the hash is empty the directory is not ready and answers from the cache. Once there is something in it,
+/// questions go to the server again, and what it has is believed; but that a sandbox is *absent* is believed only of
+/// one that this server has spoken of before. No stream is closed on other grounds. After this time everything is
+/// believed.
 pub(super) const EMPTY_GRACE: Duration = Duration::from_secs(30);
 
 /// How many bytes of an unusable value are logged.
@@ -61,8 +63,8 @@ pub(super) struct Connected {
 pub(super) async fn connect(shared: &Arc<Shared>, server: &Server) -> Result<Connected, ConnectError> {
     let (count_push, pushes) = watch::channel(0);
     let shared = Arc::clone(shared);
-    // Runs while the push is read off the socket, before any reply behind it. A FLUSHALL is a push without keys. The library
-    // drops this closure when the connection ends, which closes the channel.
+    // Runs while the push is read off the socket, before any reply behind it. A FLUSHALL is a push without keys. The
+    // library drops this closure when the connection ends, which closes the channel.
     let on_push = move |push: PushInfo| {
         if push.kind == PushKind::Invalidate {
             shared.invalidate(InvalidationCause::Push);
@@ -81,8 +83,8 @@ pub(super) struct Session<'t> {
     link: Link,
     pushes: Pushes,
     jobs: JoinSet<Done>,
-    /// Who waits for the answer to which question. The epoch is part of the question: nobody who came after a push is put to
-    /// those who came before it.
+    /// Who waits for the answer to which question. The epoch is part of the question: nobody who came after a push is
+    /// put to those who came before it.
     flights: HashMap<(SandboxId, u64), Vec<oneshot::Sender<Option<Answer>>>>,
     doubt: Option<Doubt>,
     probing: bool,
@@ -273,7 +275,8 @@ impl<'t> Session<'t> {
         self.jobs.spawn(async move { Done::Sweep { asked_in, values: values_of(link, &fields, live).await } });
     }
 
-    /// Ends the streams of sandboxes that have left. What the sweep learned of the others is kept: they need no HGET now.
+    /// Ends the streams of sandboxes that have left. What the sweep learned of the others is kept: they need no HGET
+    /// now.
     fn swept(&mut self, asked_in: u64, values: Values) {
         let now = std::time::Instant::now();
         for (id, value) in values {

@@ -1,3 +1,5 @@
+//! What the gateway says itself, as a client reads it.
+
 use super::*;
 use crate::http::parse::{self, ResponseContext};
 use crate::http::{BodyLength, HeadLimits, Progress, ResponseHead};

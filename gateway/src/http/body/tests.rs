@@ -1,3 +1,5 @@
+//! Bodies in every chunking, good and broken.
+
 use proptest::prelude::*;
 
 use super::*;
@@ -169,11 +171,14 @@ proptest! {
 
     #[test]
     fn any_bytes_give_the_same_verdict_however_split(
-        input in proptest::collection::vec(prop_oneof![Just(b'\r'), Just(b'\n'), Just(b'0'), Just(b'1'), Just(b';'), any::<u8>()], 0..60),
+        input in proptest::collection::vec(prop_oneof![Just(b'\r'), Just(b'\n'), Just(b'0'), Just(b'1'),
+            Just(b';'), any::<u8>()], 0..60),
         step in 1..9usize,
     ) {
-        let whole = feed(BodyReader::new(BodyLength::Chunked), &input, usize::MAX).map(|(out, consumed, reader)| (out, consumed, reader.state));
-        let split = feed(BodyReader::new(BodyLength::Chunked), &input, step).map(|(out, consumed, reader)| (out, consumed, reader.state));
+        let whole = feed(BodyReader::new(BodyLength::Chunked), &input, usize::MAX).map(|(out, consumed,
+            reader)| (out, consumed, reader.state));
+        let split = feed(BodyReader::new(BodyLength::Chunked), &input, step).map(|(out, consumed,
+            reader)| (out, consumed, reader.state));
         prop_assert_eq!(whole, split);
     }
 }

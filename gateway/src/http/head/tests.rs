@@ -1,3 +1,5 @@
+//! What a head tells about its request.
+
 use crate::http::parse::{self, ResponseContext};
 use crate::http::{HeadLimits, Progress, RequestHead};
 

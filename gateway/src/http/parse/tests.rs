@@ -1,3 +1,4 @@
+//! Every rule of a head, kept and broken.
 use proptest::prelude::*;
 
 use super::*;
@@ -357,7 +358,8 @@ proptest! {
             prop_assert!(head.target().starts_with(head.path()));
             let _ = (head.method(), head.query(), head.navigates(), head.wants_keep_alive());
         }
-        for context in [(false, false), (true, false), (false, true)].map(|(head, upgrade)| ResponseContext { head, upgrade }) {
+        for context in [(false, false), (true, false), (false, true)].map(|(head,
+            upgrade)| ResponseContext { head, upgrade }) {
             if let Ok(Progress::Complete { head, consumed }) = response(&bytes, context, &LIMITS) {
                 prop_assert!(consumed <= bytes.len());
                 let _ = (head.reason(), head.keep_alive());
@@ -366,7 +368,8 @@ proptest! {
     }
 
     #[test]
-    fn a_verdict_does_not_change_with_what_follows(bytes in pieces(), more in proptest::collection::vec(any::<u8>(), 0..20)) {
+    fn a_verdict_does_not_change_with_what_follows(bytes in pieces(),
+        more in proptest::collection::vec(any::<u8>(), 0..20)) {
         let longer = [bytes.clone(), more].concat();
         match request(&bytes, &LIMITS) {
             Ok(Progress::Partial) => {}
@@ -393,7 +396,8 @@ proptest! {
         }
         let head = complete(&text);
         let got: Vec<_> = head.fields().skip(1).map(|(name, value)| (name.as_bytes(), value)).collect();
-        let sent: Vec<_> = fields.iter().map(|(name, value)| (name.as_bytes(), super::super::field::trim(value.as_bytes()))).collect();
+        let sent: Vec<_> = fields.iter().map(|(name, value)| (name.as_bytes(),
+            super::super::field::trim(value.as_bytes()))).collect();
         prop_assert_eq!(got, sent);
     }
 }

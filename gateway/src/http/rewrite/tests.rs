@@ -1,3 +1,5 @@
+//! Heads on their way through, byte by byte.
+
 use proptest::prelude::*;
 
 use super::*;
@@ -45,7 +47,8 @@ fn forwarded(fields: &str, f: &Forwarding<'_>) -> String {
 fn kept(fields: &str) -> String {
     let text = forwarded(fields, &forwarding());
     let start = "GET /x?y HTTP/1.1\r\nHost: 10.0.0.1:6080\r\n";
-    let end = "X-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: gw:8080\r\nX-Request-Id: id-1\r\n\r\n";
+    let end = "X-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: gw:8080\r\n\
+     X-Request-Id: id-1\r\n\r\n";
     let kept = text.strip_prefix(start).and_then(|text| text.strip_suffix(end));
     kept.unwrap_or_else(|| panic!("{text}")).to_owned()
 }
@@ -88,7 +91,8 @@ fn fields_of_one_hop_stay_behind() {
 
 #[test]
 fn connection_cannot_take_away_what_the_gateway_sets() {
-    let fields = "Connection: Host, Cookie, X-Forwarded-For, X-Request-Id, Content-Length\r\nCookie: a=1\r\nContent-Length: 3\r\n";
+    let fields = "Connection: Host, Cookie, X-Forwarded-For, X-Request-Id, Content-Length\r\nCookie: a=1\r\n\
+     Content-Length: 3\r\n";
     assert_eq!(kept(fields), "Cookie: a=1\r\nContent-Length: 3\r\n");
 }
 
@@ -129,7 +133,8 @@ fn claims_of_trusted_proxies_are_passed_on() {
     let fields = "X-Forwarded-For: 198.51.100.1\r\nX-Forwarded-For: 198.51.100.2\r\nX-Forwarded-Proto: https\r\n\
                   X-Forwarded-Host: public.example\r\nForwarded: for=x\r\n";
     let text = forwarded(fields, &f);
-    let end = "Forwarded: for=x\r\nX-Forwarded-For: 198.51.100.1, 198.51.100.2, 192.0.2.7\r\nX-Forwarded-Proto: https\r\n\
+    let end = "Forwarded: for=x\r\nX-Forwarded-For: 198.51.100.1, 198.51.100.2, 192.0.2.7\r\n\
+     X-Forwarded-Proto: https\r\n\
                X-Forwarded-Host: public.example\r\nX-Request-Id: id-1\r\n\r\n";
     assert!(text.ends_with(end), "{text}");
     let text = forwarded("X-Forwarded-Proto: h<\r\nX-Forwarded-Host: a/b\r\n", &f);
@@ -209,13 +214,15 @@ fn responses_are_translated() {
     let (text, outgoing) = answered(
         "GET / HTTP/1.1",
         "HTTP/1.0 302 Moved \u{e9}\r\nServer: pod\r\nDate: x\r\nLocation: /login\r\nset-cookie: a=1; Path=/\r\n\
-         Set-Cookie: b=2; Path=/vnc/7/b\r\nContent-Encoding: gzip\r\nConnection: keep-alive, X-Hop\r\nKeep-Alive: timeout=5\r\n\
+         Set-Cookie: b=2; Path=/vnc/7/b\r\nContent-Encoding: gzip\r\nConnection: keep-alive, X-Hop\r\n\
+          Keep-Alive: timeout=5\r\n\
          X-Hop: 1\r\nTrailer: x\r\nUpgrade: h2c\r\nContent-Length: 3\r\n",
         &forwarding(),
     );
     assert_eq!(
         text,
-        "HTTP/1.1 302 Moved \u{e9}\r\nServer: pod\r\nDate: x\r\nLocation: /vnc/7/login\r\nset-cookie: a=1; Path=/vnc/7/\r\n\
+        "HTTP/1.1 302 Moved \u{e9}\r\nServer: pod\r\nDate: x\r\nLocation: /vnc/7/login\r\n\
+         set-cookie: a=1; Path=/vnc/7/\r\n\
          Set-Cookie: b=2; Path=/vnc/7/b\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\n"
     );
     assert!(!outgoing.close);
@@ -250,7 +257,8 @@ fn the_gateways_cookie_is_added_and_not_to_interim_responses() {
     for (text, expected) in [
         (
             "HTTP/1.1 200 OK\r\nSet-Cookie: a=1\r\nContent-Length: 0\r\n\r\n",
-            "HTTP/1.1 200 OK\r\nSet-Cookie: a=1\r\nContent-Length: 0\r\nSet-Cookie: vnc_session_id=7; Path=/vnc/\r\nConnection: close\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nSet-Cookie: a=1\r\nContent-Length: 0\r\n\
+             Set-Cookie: vnc_session_id=7; Path=/vnc/\r\nConnection: close\r\n\r\n",
         ),
         ("HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n", "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"),
     ] {
@@ -305,12 +313,14 @@ fn responses_without_a_body_announce_none_they_must_not() {
 fn a_switch_says_so_and_a_426_names_the_protocol() {
     let (text, _) = answered(
         "GET / HTTP/1.1",
-        "HTTP/1.1 101 Switching Protocols\r\nupgrade: WebSocket\r\nconnection: upgrade\r\nSec-WebSocket-Accept: x\r\nContent-Length: 0\r\n",
+        "HTTP/1.1 101 Switching Protocols\r\nupgrade: WebSocket\r\nconnection: upgrade\r\n\
+         Sec-WebSocket-Accept: x\r\nContent-Length: 0\r\n",
         &forwarding(),
     );
     assert_eq!(
         text,
-        "HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
+        "HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: x\r\nUpgrade: websocket\r\n\
+         Connection: Upgrade\r\n\r\n"
     );
     let (text, _) = answered(
         "GET / HTTP/1.1",
@@ -325,18 +335,23 @@ fn a_switch_says_so_and_a_426_names_the_protocol() {
 
 proptest! {
     #[test]
-    fn unrelated_response_fields_keep_every_byte(fields in proptest::collection::vec(("Z[A-Za-z-]{1,12}", "[!-~]([ -~]{0,20}[!-~])?"), 0..9)) {
+    fn unrelated_response_fields_keep_every_byte(fields in proptest::collection::vec(("Z[A-Za-z-]{1,12}",
+        "[!-~]([ -~]{0,20}[!-~])?"), 0..9)) {
         let lines: String = fields.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-        let (text, _) = answered("GET / HTTP/1.1", &format!("HTTP/1.1 200 OK\r\n{lines}Content-Length: 0\r\n"), &forwarding());
+        let (text, _) = answered("GET / HTTP/1.1", &format!("HTTP/1.1 200 OK\r\n{lines}Content-Length: 0\r\n\
+         "), &forwarding());
         prop_assert_eq!(text, format!("HTTP/1.1 200 OK\r\n{lines}Content-Length: 0\r\n\r\n"));
     }
 
     #[test]
     fn what_goes_out_is_a_head_again(lines in proptest::collection::vec(
         prop_oneof![
-            Just("Connection: a, close\r\n"), Just("Connection: Upgrade\r\n"), Just("A: 1\r\n"), Just("Cookie: vnc_session_id=1\r\n"),
-            Just("Content-Length: 4\r\n"), Just("Upgrade: websocket\r\n"), Just("X-Forwarded-Host: a b\r\n"), Just("X-Request-Id: a\tb\r\n"),
-            Just("Expect: 100-continue\r\n"), Just("TE: x\r\n"), Just("Cookie: a; ;b\r\n"), Just("X-Forwarded-For:\r\n"),
+            Just("Connection: a, close\r\n"), Just("Connection: Upgrade\r\n"), Just("A: 1\r\n"),
+                Just("Cookie: vnc_session_id=1\r\n"),
+            Just("Content-Length: 4\r\n"), Just("Upgrade: websocket\r\n"), Just("X-Forwarded-Host: a b\r\n"),
+                Just("X-Request-Id: a\tb\r\n"),
+            Just("Expect: 100-continue\r\n"), Just("TE: x\r\n"), Just("Cookie: a; ;b\r\n"),
+                Just("X-Forwarded-For:\r\n"),
         ], 0..9), trusted in any::<bool>(), upgrade in any::<bool>())
     {
         let head = request_head(&format!("GET / HTTP/1.1\r\nHost: h\r\n{}\r\n", lines.concat()));

@@ -1,3 +1,5 @@
+//! Handshakes, good and broken.
+
 use super::*;
 use crate::http::parse::{self, ResponseContext};
 use crate::http::{HeadLimits, Progress};

@@ -1,0 +1,107 @@
+//! What a connection works with: its worker's own state, and what all workers share.
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::config::Config;
+use crate::directory::Directory;
+use crate::drain::Drain;
+use crate::http::HeadLimits;
+use crate::metrics::Metrics;
+use crate::sys::{Driver, TcpTuning};
+use crate::tunnel::LiveStreams;
+use crate::upstream::Pool;
+
+/// What all workers share.
+pub struct Shared {
+    /// A number that tells this process from others in request ids.
+    pub instance: u32,
+    /// The configuration.
+    pub config: Config,
+    /// Where sandboxes are.
+    pub directory: Directory,
+    /// The counters.
+    pub metrics: Arc<Metrics>,
+    /// The live streams.
+    pub live: Arc<LiveStreams>,
+    /// The shutdown's phase.
+    pub drain: Drain,
+    /// Connections that are served now, streams included.
+    pub connections: AtomicUsize,
+    /// How many there may be.
+    pub connections_max: usize,
+}
+
+/// One worker's own state, and what it shares.
+pub struct Context {
+    /// What it shares with the others.
+    pub shared: Arc<Shared>,
+    /// Its number, from 0.
+    pub index: usize,
+    /// Its means of moving bytes.
+    pub driver: Driver,
+    /// Its idle upstream connections.
+    pub pool: Pool,
+    /// The limits of heads.
+    pub limits: HeadLimits,
+    /// What a stream's sockets are set to.
+    pub tuning: TcpTuning,
+    requests: Cell<u64>,
+}
+
+impl Context {
+    /// The state of the worker with this number.
+    #[must_use]
+    pub fn new(shared: Arc<Shared>, index: usize, driver: Driver) -> Self {
+        let config = &shared.config;
+        let limits = HeadLimits {
+            line_bytes_max: config.http.request_line_bytes_max,
+            head_bytes_max: config.http.head_bytes_max,
+            fields_max: config.http.fields_max,
+        };
+        let tuning = TcpTuning {
+            keepalive_idle: config.stream.keepalive.idle,
+            keepalive_interval: config.stream.keepalive.interval,
+            keepalive_probes: config.stream.keepalive.probes,
+            user_timeout: config.stream.user_timeout,
+        };
+        let pool = Pool::new(&config.upstream);
+        Self { shared, index, driver, pool, limits, tuning, requests: Cell::new(0) }
+    }
+
+    /// The configuration.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.shared.config
+    }
+
+    /// A request id: the process's start, the worker and a count, so that instances and restarts do not collide.
+    pub fn next_request_id(&self) -> String {
+        let count = self.requests.get() + 1;
+        self.requests.set(count);
+        format!("{:08x}{:02x}{count:06x}", self.shared.instance, self.index)
+    }
+}
+
+/// Counts a connection for as long as it is served.
+pub struct Counted(Arc<Shared>);
+
+impl Counted {
+    /// Counts a new connection in; `None` if there are as many as there may be.
+    #[must_use]
+    pub fn new(shared: &Arc<Shared>) -> Option<Self> {
+        let before = shared.connections.fetch_add(1, Ordering::Relaxed);
+        // Made before the check, so that a refused connection is counted out again as well.
+        let counted = Self(Arc::clone(shared));
+        shared.metrics.connection_accepted();
+        (before < shared.connections_max).then_some(counted)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+        self.0.metrics.connection_closed();
+    }
+}

@@ -1,0 +1,96 @@
+//! How many streams a client address and a sandbox may have at once.
+
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex};
+
+use hashbrown::HashMap;
+
+use super::locked;
+use crate::route::SandboxId;
+
+/// Limits that admit a stream; zero is no limit.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Caps {
+    /// Streams per client address.
+    pub per_client: u32,
+    /// Streams per sandbox.
+    pub per_sandbox: u32,
+}
+
+/// Which cap a new stream would exceed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum AdmitError {
+    /// The client's.
+    #[error("the client has {0} streams already, which is its limit")]
+    Client(u32),
+    /// The sandbox's.
+    #[error("the sandbox has {0} streams already, which is its limit")]
+    Sandbox(u32),
+}
+
+/// The places that are taken.
+pub(super) struct Admission {
+    caps: Caps,
+    admitted: Mutex<Admitted>,
+}
+
+#[derive(Default)]
+struct Admitted {
+    clients: HashMap<IpAddr, u32>,
+    sandboxes: HashMap<SandboxId, u32>,
+}
+
+impl Admission {
+    pub(super) fn new(caps: Caps) -> Arc<Self> {
+        Arc::new(Self { caps, admitted: Mutex::default() })
+    }
+
+    pub(super) fn admit(self: &Arc<Self>, client: IpAddr, sandbox: &SandboxId) -> Result<Permit, AdmitError> {
+        let Caps { per_client, per_sandbox } = self.caps;
+        let mut admitted = locked(&self.admitted);
+        if per_client > 0 {
+            let count = admitted.clients.entry(client).or_default();
+            if *count >= per_client {
+                return Err(AdmitError::Client(per_client));
+            }
+            *count += 1;
+        }
+        if per_sandbox > 0 {
+            let count = admitted.sandboxes.entry(sandbox.clone()).or_default();
+            if *count >= per_sandbox {
+                release(&mut admitted.clients, &client);
+                return Err(AdmitError::Sandbox(per_sandbox));
+            }
+            *count += 1;
+        }
+        Ok(Permit { admission: Arc::clone(self), client, sandbox: sandbox.clone() })
+    }
+}
+
+fn release<K: std::hash::Hash + Eq>(counts: &mut HashMap<K, u32>, key: &K) {
+    if let Some(count) = counts.get_mut(key) {
+        *count = count.saturating_sub(1);
+        if *count == 0 {
+            counts.remove(key);
+        }
+    }
+}
+
+/// A place under the caps, given back when dropped.
+pub struct Permit {
+    admission: Arc<Admission>,
+    client: IpAddr,
+    pub(super) sandbox: SandboxId,
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let Caps { per_client, per_sandbox } = self.admission.caps;
+        if per_client == 0 && per_sandbox == 0 {
+            return;
+        }
+        let mut admitted = locked(&self.admission.admitted);
+        release(&mut admitted.clients, &self.client);
+        release(&mut admitted.sandboxes, &self.sandbox);
+    }
+}
