@@ -1,10 +1,11 @@
 //! The list of stories.
 
 #[cfg(test)]
-mod engine_contract;
 mod cli;
 #[cfg(test)]
 mod directory;
+#[cfg(test)]
+mod engine_contract;
 #[cfg(test)]
 mod program;
 #[cfg(test)]
