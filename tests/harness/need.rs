@@ -16,22 +16,25 @@ pub enum Need {
     Root,
 }
 
-/// Whether something is missing; the story then returns at once.
-///
-/// A missing need is printed as `skipped: STORY: WHAT`, past the capture of the test runner, and `cargo xtask test`
-/// counts these lines. With `CI=true` in the environment it fails the story instead, because there everything was
-/// installed on purpose.
+/// Whether something is missing; the story is then skipped, and returns at once.
 pub fn is_missing(needs: &[Need]) -> bool {
     let missing: Vec<String> = needs.iter().filter_map(lacking).collect();
     if missing.is_empty() {
         return false;
     }
-    let missing = missing.join(", ");
+    skip(&missing.join(", "));
+    true
+}
+
+/// Says that the test on this thread does not run for want of `missing`; it then returns.
+///
+/// The line `skipped: TEST: WHAT` goes past the capture of the test runner, and `cargo xtask test` counts these lines.
+/// With `CI=true` in the environment the test fails instead, because there everything was installed on purpose.
+pub fn skip(missing: &str) {
     assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "CI lacks {missing}");
     let thread = std::thread::current();
-    let story = thread.name().unwrap_or("unnamed");
-    writeln!(std::io::stderr(), "skipped: {story}: {missing}").expect("standard error takes a line");
-    true
+    let test = thread.name().unwrap_or("unnamed");
+    writeln!(std::io::stderr(), "skipped: {test}: {missing}").expect("standard error takes a line");
 }
 
 /// The directory of `PATH` that holds `program`, joined with it.

@@ -3,16 +3,16 @@
 
 mod toolchain;
 
-use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use serde::{Deserialize, Serialize};
 
+use crate::cargo::{self, checkout, succeed};
 use toolchain::Toolchain;
 
 /// How to build.
@@ -53,10 +53,6 @@ const RECORD: &str = "gateway-ebpf/gateway.bpf.toml";
 
 const TARGET: &str = "bpfel-unknown-none";
 
-fn checkout() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the checkout")
-}
-
 /// A folder whose name has the same length on every machine, with the real target folder linked into it.
 ///
 /// LLVM writes some types into the BTF in the order of their addresses in the linker's heap (`FixupDerivedTypes` in
@@ -74,8 +70,8 @@ fn staging(checkout: &Path) -> anyhow::Result<tempfile::TempDir> {
 /// Returns the path of the stripped object.
 fn build(checkout: &Path, staging: &Path) -> anyhow::Result<PathBuf> {
     let cargo = |task: &str| {
-        let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        cargo.current_dir(checkout.join("gateway-ebpf")).args([task, "--locked"]);
+        let mut cargo = cargo::command(task);
+        cargo.current_dir(checkout.join("gateway-ebpf"));
         cargo
     };
     // The registry's folder has to be there before its name can be kept out of the object.
@@ -136,7 +132,7 @@ fn check(checkout: &Path, object: &Path, fresh: &Record) -> anyhow::Result<()> {
         eprintln!("another toolchain built {OBJECT}, so bytes cannot be compared; loading a fresh object instead");
         eprintln!("recorded: {:?}", committed.toolchain);
         eprintln!("present:  {:?}", fresh.toolchain);
-        return load(checkout, object);
+        return load(object);
     }
     ensure!(
         committed.sha256 == fresh.sha256,
@@ -148,11 +144,10 @@ fn check(checkout: &Path, object: &Path, fresh: &Record) -> anyhow::Result<()> {
 
 /// Runs the gateway's own tests of the loaded programs on `object`. They say so when the capability to load is not
 /// there.
-fn load(checkout: &Path, object: &Path) -> anyhow::Result<()> {
+fn load(object: &Path) -> anyhow::Result<()> {
     succeed(
-        Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-            .current_dir(checkout)
-            .args(["test", "--locked", "--package", "gateway", "--lib", "bpf::", "--", "--nocapture"])
+        cargo::command("test")
+            .args(["--package", "gateway", "--lib", "bpf::", "--", "--nocapture"])
             .env("GATEWAY_TEST_BPF_OBJECT", object)
             // Under CI the tests would insist on the capability, but this check may run in a build container.
             .env_remove("CI"),
@@ -184,15 +179,6 @@ fn sha256(file: &Path) -> anyhow::Result<String> {
     let line = toolchain::output(Command::new("sha256sum").arg("--").arg(file))?;
     let (sum, _) = line.split_once(' ').context("sha256sum printed no sum")?;
     Ok(sum.to_owned())
-}
-
-fn succeed(command: &mut Command) -> anyhow::Result<()> {
-    let program = command.get_program().to_string_lossy().into_owned();
-    let status = command.status().with_context(|| format!("cannot run {program}"))?;
-    if !status.success() {
-        bail!("{program} failed ({status})");
-    }
-    Ok(())
 }
 
 #[cfg(test)]

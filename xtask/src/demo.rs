@@ -6,17 +6,15 @@ mod stop;
 
 use std::io::{self, Write};
 use std::net::TcpListener;
-use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
 use clap::Args;
 use gateway_tests::browser::Browser;
 use gateway_tests::desktop::{self, Color, Desktop, DesktopOptions};
 use gateway_tests::gateway::Gateway;
 use gateway_tests::novnc::NoVnc;
 
-use crate::{apt, novnc};
+use crate::{apt, cargo, novnc};
 use counters::Counters;
 use stop::Stop;
 
@@ -49,7 +47,8 @@ const REDRAW_INTERVAL: Duration = Duration::from_secs(1);
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     install(options)?;
-    build_gateway()?;
+    // In the development profile: the demo shows what the gateway does, and the release build's link takes minutes.
+    cargo::gateway()?;
     // Before the first process of ours: from here on a signal means that they all have to go.
     let stop = Stop::on_signals()?;
     let desktops = SANDBOXES.iter().map(start_desktop).collect::<anyhow::Result<Vec<_>>>()?;
@@ -78,14 +77,6 @@ fn install(options: &Options) -> anyhow::Result<()> {
     }
     apt::ensure(&packages)?;
     SANDBOXES.iter().try_for_each(|sandbox| novnc::ensure(sandbox.novnc).map(drop))
-}
-
-/// In the development profile: the demo shows what the gateway does, and the release build's link takes minutes.
-fn build_gateway() -> anyhow::Result<()> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo).args(["build", "--package", "gateway"]).status().context("cannot run cargo")?;
-    ensure!(status.success(), "the gateway does not build");
-    Ok(())
 }
 
 fn start_desktop(sandbox: &Sandbox) -> anyhow::Result<Desktop> {

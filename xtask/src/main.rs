@@ -2,10 +2,15 @@
 
 mod apt;
 mod build_ebpf;
+mod cargo;
+mod ci;
 mod demo;
 mod novnc;
 mod setup;
+mod test;
 mod tidy;
+
+use std::process::ExitCode;
 
 use clap::Parser;
 
@@ -15,19 +20,26 @@ use clap::Parser;
 enum Task {
     /// Build the kernel side and write the object that the gateway embeds.
     BuildEbpf(build_ebpf::Options),
+    /// Check everything that has to hold before a change lands.
+    Ci(ci::Options),
     /// Show two real desktops through the gateway.
     Demo(demo::Options),
-    /// Install what the stories need: Redis, desktops, a browser, and the files of several noVNC versions.
+    /// Install what the tests need: Redis, desktops, a browser, and the files of several noVNC versions.
     Setup(setup::Options),
+    /// Run all tests, after installing what they need.
+    Test(test::Options),
     /// Check the repository's style, all findings at once.
     Tidy(tidy::Options),
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<ExitCode> {
     match Task::parse() {
-        Task::BuildEbpf(options) => build_ebpf::run(&options),
-        Task::Demo(options) => demo::run(&options),
-        Task::Setup(options) => setup::run(&options),
-        Task::Tidy(options) => tidy::run(&options),
+        Task::Ci(options) => return ci::run(&options),
+        Task::Test(options) => return test::run(&options),
+        Task::BuildEbpf(options) => build_ebpf::run(&options)?,
+        Task::Demo(options) => demo::run(&options)?,
+        Task::Setup(options) => setup::run(&options)?,
+        Task::Tidy(options) => tidy::run(&options)?,
     }
+    Ok(ExitCode::SUCCESS)
 }

@@ -1,6 +1,7 @@
-//! Everything that the stories need beside Rust.
+//! Everything that the tests need beside Rust.
 
 use clap::Args;
+use gateway_tests::browser::Browser;
 use gateway_tests::desktop;
 use gateway_tests::novnc::NoVnc;
 
@@ -10,11 +11,14 @@ use crate::{apt, novnc};
 #[derive(Args)]
 pub(crate) struct Options {}
 
-/// A real directory server, and a real browser; the desktops name their own packages.
-const PACKAGES: [&str; 2] = ["redis-server", "chromium"];
+/// A real directory server, certificates for it, and other hosts; the desktops name their own packages.
+const PACKAGES: [&str; 3] = ["redis-server", "openssl", "iproute2"];
 
 pub(crate) fn run(_: &Options) -> anyhow::Result<()> {
-    let packages: Vec<&str> = desktop::PACKAGES.into_iter().chain(PACKAGES).collect();
+    let mut packages: Vec<&str> = desktop::PACKAGES.into_iter().chain(PACKAGES).collect();
+    if !Browser::needs().is_empty() {
+        packages.push("chromium");
+    }
     apt::ensure(&packages)?;
     for version in NoVnc::ALL {
         eprintln!("{version}: {}", novnc::ensure(version)?.display());

@@ -15,13 +15,12 @@ mod tables;
 mod unsafe_code;
 
 use std::fmt;
-use std::path::Path;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 
+use crate::cargo;
 use machine::MachineWords;
 use source::Source;
-use tables::Printer;
 
 /// Checks the repository's style.
 #[derive(clap::Args)]
@@ -59,11 +58,11 @@ impl fmt::Display for Finding {
 
 /// Everything that is wrong in the repository, in order of path and line.
 fn findings() -> anyhow::Result<Vec<Finding>> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask/ lies in the repository")?;
+    let root = cargo::checkout();
     let sources = source::load(root)?;
     let words = MachineWords::of_this_machine(root);
     let mut findings: Vec<Finding> = sources.iter().flat_map(|source| check(source, &words)).collect();
-    findings.extend(tables::check(&sources, &Printer::new(root)));
+    findings.extend(tables::check(&sources));
     findings.sort();
     Ok(findings)
 }

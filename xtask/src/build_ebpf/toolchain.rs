@@ -9,7 +9,7 @@ use std::process::Command;
 use anyhow::{Context as _, ensure};
 use serde::{Deserialize, Serialize};
 
-use crate::apt;
+use crate::{apt, cargo};
 
 /// By its path, since the one that comes first in `PATH` is usually rustup's and has no `core` for BPF.
 pub(super) const RUSTC: &str = "/usr/bin/rustc";
@@ -95,7 +95,7 @@ fn ensure_bpf_linker() -> anyhow::Result<String> {
         return Ok(wanted);
     }
     eprintln!("installing {wanted} into {}; that takes some minutes", linker.display());
-    let status = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+    let status = cargo::program()
         .args(["install", "bpf-linker", "--version", BPF_LINKER_VERSION, "--locked", "--force"])
         .args(["--no-default-features", "--features", "llvm-22"])
         .env("LLVM_PREFIX", LLVM_PREFIX)

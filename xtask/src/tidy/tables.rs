@@ -3,55 +3,30 @@
 //! Between `<!-- table:NAME -->` and `<!-- /table -->` a Markdown file carries the output of `gateway docs NAME-table`,
 //! and nothing else.
 
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, ensure};
 
 use super::Finding;
 use super::source::Source;
-
-/// Runs the gateway to let it print a table.
-pub(super) struct Printer {
-    root: PathBuf,
-}
-
-impl Printer {
-    pub(super) fn new(root: &Path) -> Self {
-        Self { root: root.to_owned() }
-    }
-
-    fn print(&self, name: &str) -> anyhow::Result<String> {
-        // Cargo names itself to what it runs; without it the one in the search path will do.
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let output = Command::new(cargo)
-            .args([
-                "run",
-                "--quiet",
-                "--package",
-                "gateway",
-                "--bin",
-                "gateway",
-                "--",
-                "docs",
-                &format!("{name}-table"),
-            ])
-            .current_dir(&self.root)
-            .output()
-            .context("cannot run cargo")?;
-        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr).trim_end());
-        String::from_utf8(output.stdout).context("the table is not UTF-8")
-    }
-}
+use crate::cargo;
 
 /// Tables that differ from what the program prints. Says so on stderr when the README has none yet.
 #[expect(clippy::print_stderr, reason = "a check that is skipped must say so")]
-pub(super) fn check(sources: &[Source], printer: &Printer) -> Vec<Finding> {
+pub(super) fn check(sources: &[Source]) -> Vec<Finding> {
     let readme = sources.iter().find(|source| source.path == "README.md");
     if readme.is_none_or(|readme| tables(readme).next().is_none()) {
         eprintln!("tidy: README.md has no `{BEGIN}NAME{BEGIN_END}` yet; its tables are not compared with the program");
     }
-    sources.iter().flat_map(|source| compare(source, |name| printer.print(name))).collect()
+    sources.iter().flat_map(|source| compare(source, print)).collect()
+}
+
+/// Lets the gateway print a table.
+fn print(name: &str) -> anyhow::Result<String> {
+    let mut program = Command::new(cargo::gateway()?);
+    let output = program.args(["docs", &format!("{name}-table")]).output().context("cannot run the gateway")?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr).trim_end());
+    String::from_utf8(output.stdout).context("the table is not UTF-8")
 }
 
 const BEGIN: &str = "<!-- table:";

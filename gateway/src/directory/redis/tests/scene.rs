@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use gateway_tests::need::{Need, is_missing};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use redis::aio::MultiplexedConnection;
@@ -32,9 +33,7 @@ pub(crate) struct RedisServer {
 impl RedisServer {
     /// Starts one, with further options. `None`, said aloud, if the program is not installed; CI must have it.
     pub(crate) async fn start(options: &[&str]) -> Option<Self> {
-        if Command::new("redis-server").arg("--version").stdout(Stdio::null()).status().is_err() {
-            assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "redis-server is missing");
-            println!("skipped: redis-server not found");
+        if is_missing(&[Need::Program("redis-server")]) {
             return None;
         }
         let folder = tempfile::tempdir().unwrap();
