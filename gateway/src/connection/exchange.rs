@@ -83,6 +83,7 @@ async fn converse(client: &mut Inbox, mut upstream: Inbox, call: &mut Call<'_>) 
         let mut deadline = pin!(tokio::time::sleep(Duration::MAX));
         let mut watch = pin!(watch(&to_client));
         let mut uploaded = None;
+        let mut late = false;
         let downloaded = loop {
             tokio::select! {
                 biased;
@@ -91,8 +92,12 @@ async fn converse(client: &mut Inbox, mut upstream: Inbox, call: &mut Call<'_>) 
                     uploaded = Some(after_upload(&sent, &begun)?);
                     deadline.as_mut().reset(Instant::now() + http.response_timeout);
                 }
-                () = &mut deadline, if uploaded.is_some() && !begun.get() => {
-                    return Err(Broken::Early(Failure::UpstreamTimeout));
+                () = &mut deadline, if uploaded.is_some() && !late => {
+                    // Asked here and not in the condition above, which is not looked at again while the response begins.
+                    if !begun.get() {
+                        return Err(Broken::Early(Failure::UpstreamTimeout));
+                    }
+                    late = true;
                 }
                 () = &mut watch, if uploaded.is_some() => return Err(Broken::Midway("client reset", Close::Now)),
             }
