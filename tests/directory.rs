@@ -12,7 +12,7 @@ use gateway_tests::gateway::{Gateway, GatewayBuilder};
 use gateway_tests::need::{Need, is_missing};
 use gateway_tests::redis::RedisServer;
 
-use crate::scene::until_ready;
+use crate::users::until_ready;
 
 /// A gateway on a Redis, both ready.
 struct Scene {

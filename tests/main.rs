@@ -1,16 +1,32 @@
 //! The list of stories.
 
 #[cfg(test)]
+mod admin;
+#[cfg(test)]
 mod cli;
 #[cfg(test)]
 mod directory;
 #[cfg(test)]
+mod drain;
+#[cfg(test)]
 mod engine_contract;
+#[cfg(test)]
+mod http_rules;
+#[cfg(test)]
+mod limits;
+#[cfg(test)]
+mod logging;
 #[cfg(test)]
 mod program;
 #[cfg(test)]
 mod routes;
 #[cfg(test)]
+mod routing;
+#[cfg(test)]
 mod scene;
+#[cfg(test)]
+mod smuggling;
+#[cfg(test)]
+mod users;
 #[cfg(test)]
 mod webvnc;

@@ -8,7 +8,7 @@ use gateway_tests::wait::{self, PATIENCE};
 use gateway_tests::wire::Client;
 
 use super::Scene;
-use crate::scene::{named, request_to, until_metric, who};
+use crate::users::{named, request_to, until_metric, who};
 
 const UNKNOWN: &str = "404 sandbox_not_found";
 

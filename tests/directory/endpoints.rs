@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpListener};
 use gateway_tests::process::free_address;
 
 use super::Scene;
-use crate::scene::{get, named, who};
+use crate::users::{get, named, who};
 
 #[test]
 fn an_endpoint_that_no_sandbox_may_have_is_never_dialled() {

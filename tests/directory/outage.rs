@@ -8,7 +8,7 @@ use gateway_tests::redis::RedisServer;
 use gateway_tests::wait::{self, PATIENCE};
 
 use super::{Scene, command, set};
-use crate::scene::{get, named, until_ready, who};
+use crate::users::{get, named, until_ready, who};
 
 const UNKNOWN: &str = "404 sandbox_not_found";
 const UNAVAILABLE: &str = "503 directory_unavailable";

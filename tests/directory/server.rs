@@ -11,7 +11,7 @@ use gateway_tests::wait::{self, PATIENCE};
 use tempfile::TempDir;
 
 use super::{command, set};
-use crate::scene::{named, until_ready, who};
+use crate::users::{named, until_ready, who};
 
 #[test]
 fn a_password_in_the_url() {
@@ -155,7 +155,7 @@ fn assert_coherent(gateway: &Gateway, writer: &str) {
 }
 
 fn until_metric_reconnected(gateway: &Gateway) {
-    crate::scene::until_metric(gateway, "gateway_redis_reconnects_total", &[], 1.0);
+    crate::users::until_metric(gateway, "gateway_redis_reconnects_total", &[], 1.0);
 }
 
 /// Writes an authority, a server's certificate for `localhost` and 127.0.0.1 under it, and another authority into `directory`.

@@ -6,7 +6,7 @@ use gateway_tests::wait::PATIENCE;
 use gateway_tests::wire::End;
 
 use super::Scene;
-use crate::scene::{Stream, named, until_metric, until_ready, who};
+use crate::users::{Stream, named, until_metric, until_ready, who};
 
 /// A second is what is promised; the rest is for a machine under load.
 const CLOSED_WITHIN: Duration = Duration::from_secs(3);

@@ -6,7 +6,8 @@ use std::time::Duration;
 use gateway_tests::bridge::{Bridge, Ends, Path};
 use gateway_tests::memory;
 use gateway_tests::pattern::Pattern;
-use gateway_tests::wait::until;
+use gateway_tests::wait::{pause, until};
+use nix::unistd::Pid;
 
 use super::on_every_path;
 
@@ -25,15 +26,16 @@ mod stories {
         // One stream before the measurement, so that what is allocated once does not count.
         drop(bridge.stream().unwrap());
         let pid = bridge.gateway.pid();
+        // The admin connections of this story's own questions come and go besides.
         let settled = |wanted: usize| {
-            until("descriptors to settle", LIMIT, || (memory::descriptors(pid).ok()? <= wanted).then_some(()))
+            until("descriptors to settle", LIMIT, || (memory::descriptors(pid).ok()? == wanted).then_some(()))
         };
         super::super::no_stream_left(&bridge);
         until("the first connection to be gone", LIMIT, || open_connections(&bridge).eq(&0.0).then_some(())).unwrap();
-        let descriptors = memory::descriptors(pid).unwrap();
+        let descriptors = quiet_descriptors(pid);
         let mut streams: Vec<Ends> = (0..STREAMS).map(|_| bridge.stream().unwrap()).collect();
         assert_eq!(bridge.gateway.streams().unwrap().len(), STREAMS);
-        assert_eq!(memory::descriptors(pid).unwrap(), descriptors + 2 * STREAMS);
+        settled(descriptors + 2 * STREAMS).unwrap();
         for round in 0..2 {
             for (seed, ends) in streams.iter_mut().enumerate() {
                 let (up, down) =
@@ -62,6 +64,16 @@ mod stories {
         assert!(resident_again < resident_full + (4 << 20), "{resident_full} bytes grew to {resident_again}");
         drop(again);
         settled(descriptors).unwrap();
+    }
+
+    /// The number of descriptors once it has stayed the same for a while.
+    fn quiet_descriptors(pid: Pid) -> usize {
+        until("descriptors to stay the same", LIMIT, || {
+            let before = memory::descriptors(pid).ok()?;
+            pause(Duration::from_millis(200));
+            (memory::descriptors(pid).ok()? == before).then_some(before)
+        })
+        .unwrap()
     }
 
     fn open_connections(bridge: &Bridge) -> f64 {

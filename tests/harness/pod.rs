@@ -13,7 +13,7 @@ use socket2::{Domain, Socket, Type};
 
 use crate::wire::{Head, Received};
 
-pub use connection::Connection;
+pub use connection::{Connection, switching};
 pub use gate::Gate;
 
 /// What a pod does with a request. An error ends the connection, as a peer that left does.
@@ -123,7 +123,8 @@ impl Absent {
         let accepting = {
             let shared = Arc::clone(&shared);
             let listener = TcpListener::from(self.socket);
-            std::thread::spawn(move || accept(&listener, &shared, &(Arc::new(script) as Arc<Script>)))
+            let script: Arc<Script> = Arc::new(script);
+            std::thread::spawn(move || accept(&listener, &shared, &script))
         };
         Ok(Pod { address: self.address, shared, accepting: Some(accepting) })
     }

@@ -7,10 +7,11 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{Shutdown, shutdown};
 use socket2::{Domain, Protocol, SockAddr, Type};
 use tokio::io::unix::AsyncFd;
@@ -188,15 +189,26 @@ impl Listener {
         }
     }
 
+    /// Whether a connection waits to be accepted.
+    #[must_use]
+    pub fn has_waiting(&self) -> bool {
+        let mut listener = [PollFd::new(self.as_fd(), PollFlags::POLLIN)];
+        poll(&mut listener, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+    }
+
     /// Ends the pending accept and refuses what comes later. Dropping the listener would not: an accept in the kernel
     /// keeps it open.
     pub fn stop(&self) {
-        let fd = match &self.kind {
-            ListenerKind::Uring(listener) => listener.as_raw_fd(),
-            ListenerKind::Polled(listener) => listener.as_raw_fd(),
-        };
-        if let Err(error) = shutdown(fd, Shutdown::Both) {
+        if let Err(error) = shutdown(self.as_fd().as_raw_fd(), Shutdown::Both) {
             tracing::debug!(%error, "a listener was closed already");
+        }
+    }
+
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.kind {
+            // SAFETY: the listener owns the descriptor and outlives the borrow.
+            ListenerKind::Uring(listener) => unsafe { BorrowedFd::borrow_raw(listener.as_raw_fd()) },
+            ListenerKind::Polled(listener) => listener.get_ref().as_fd(),
         }
     }
 }

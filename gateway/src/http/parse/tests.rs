@@ -40,8 +40,7 @@ fn a_request_is_split_into_its_parts() {
     assert_eq!(head.target(), b"/a%2Fb//c;d?x=%&y?");
     assert_eq!((head.path(), head.query()), (&b"/a%2Fb//c;d"[..], Some(&b"x=%&y?"[..])));
     assert_eq!(head.host(), b"desk.example:8080");
-    assert_eq!(head.field("a"), Some(&b"1"[..]));
-    assert_eq!(head.field("B"), Some(&b""[..]));
+    assert_eq!((head.field("a"), head.field("B")), (Some(&b"1"[..]), Some(&b""[..])));
     assert_eq!(head.values("A").collect::<Vec<_>>(), [b"1", b"2"]);
     assert_eq!(head.field("c"), None);
     assert_eq!(head.fields().map(|(name, _)| name).collect::<Vec<_>>(), ["Host", "A", "b", "a"]);
