@@ -34,12 +34,8 @@ impl Two {
             .unwrap()
         });
         let [first, second] = &pods;
-        let gateway = builder()
-            .args(arguments)
-            .sandbox("1", first.address())
-            .sandbox("2", second.address())
-            .start()
-            .unwrap();
+        let gateway =
+            builder().args(arguments).sandbox("1", first.address()).sandbox("2", second.address()).start().unwrap();
         Self { gateway, _pods: pods }
     }
 
@@ -82,7 +78,8 @@ fn a_first_packet_sets_the_cookie_in_exactly_these_words() {
     let two = Two::start();
     let answer = two.ask(&get("/vnc/1/", ""));
     assert_eq!(answer.head.values("set-cookie"), [COOKIE]);
-    let page = two.ask(&get("/vnc/1/vnc.html", "Sec-Fetch-Mode: navigate\r\n").replace("/vnc.html", "/vnc.html?path=x"));
+    let page =
+        two.ask(&get("/vnc/1/vnc.html", "Sec-Fetch-Mode: navigate\r\n").replace("/vnc.html", "/vnc.html?path=x"));
     assert_eq!(page.head.values("set-cookie"), [COOKIE]);
 }
 
@@ -116,9 +113,12 @@ fn assets_upgrades_and_other_methods_never_set_the_cookie() {
 #[test]
 fn a_path_without_its_slash_is_redirected_with_its_query() {
     let two = Two::start();
-    for (target, location) in
-        [("/vnc/1", "/vnc/1/"), ("/vnc/1?a=b&c=%2F", "/vnc/1/?a=b&c=%2F"), ("/vnc/1?", "/vnc/1/?"), ("/vnc/99", "/vnc/99/")]
-    {
+    for (target, location) in [
+        ("/vnc/1", "/vnc/1/"),
+        ("/vnc/1?a=b&c=%2F", "/vnc/1/?a=b&c=%2F"),
+        ("/vnc/1?", "/vnc/1/?"),
+        ("/vnc/99", "/vnc/99/"),
+    ] {
         let mut client = Client::connect(two.gateway.addr()).unwrap();
         let answer = client.ask(get(target, "")).unwrap();
         assert_eq!((answer.status(), answer.field("location")), (308, Some(location)), "{target}");
