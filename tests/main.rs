@@ -1,6 +1,8 @@
 //! The list of stories.
 
 #[cfg(test)]
+mod exchange;
+#[cfg(test)]
 mod http_rules;
 #[cfg(test)]
 mod limits;
