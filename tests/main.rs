@@ -13,4 +13,6 @@ mod scene;
 #[cfg(test)]
 mod smuggling;
 #[cfg(test)]
+mod upgrade;
+#[cfg(test)]
 mod webvnc;
