@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod exchange;
 #[cfg(test)]
+mod failures;
+#[cfg(test)]
 mod http_rules;
 #[cfg(test)]
 mod limits;
@@ -14,5 +16,7 @@ mod scene;
 mod smuggling;
 #[cfg(test)]
 mod upgrade;
+#[cfg(test)]
+mod upstream;
 #[cfg(test)]
 mod webvnc;
