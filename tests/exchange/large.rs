@@ -123,10 +123,15 @@ fn send_body(client: &Client) {
     (0..BLOCKS).for_each(|index| client.send(block(index)).unwrap());
 }
 
-/// No block is like another one, and no part of a block like another part.
+/// No block is like another one, and no line of 1 KiB like another line.
 fn block(index: usize) -> Vec<u8> {
-    const WORDS: usize = BLOCK_BYTES / 8;
-    (index * WORDS..(index + 1) * WORDS).flat_map(usize::to_le_bytes).collect()
+    const LINE_BYTES: usize = 1 << 10;
+    let mut block = vec![0x5a; BLOCK_BYTES];
+    for (line, bytes) in block.chunks_exact_mut(LINE_BYTES).enumerate() {
+        let number = index * (BLOCK_BYTES / LINE_BYTES) + line;
+        bytes[..8].copy_from_slice(&number.to_le_bytes());
+    }
+    block
 }
 
 fn digest() -> String {

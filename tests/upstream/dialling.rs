@@ -1,9 +1,13 @@
 //! Dials: what is tried again, how often, and what the client hears.
 
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::time::Duration;
+
 use gateway_tests::gateway::Gateway;
 use gateway_tests::pod::{Absent, Pod};
 use gateway_tests::wait::PATIENCE;
 use gateway_tests::wire::{Client, UPGRADE_FIELDS};
+use socket2::{Domain, Socket, Type};
 
 use crate::scene::{OK, Scene, assert_failure, assert_open, builder, get, until};
 
@@ -62,6 +66,27 @@ fn a_pod_that_refuses_is_dialled_three_times() {
     assert_open(&mut client);
     assert_eq!(refused(&gateway), 3.0);
     assert_eq!(gateway.metric("gateway_upstream_dial_retries_total", &[]).unwrap(), 2.0);
+}
+
+/// A host that does not answer is not waited for twice: only the directory may know another one.
+#[test]
+fn a_host_that_is_silent_is_dialled_once() {
+    let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    listener.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+    listener.listen(0).unwrap();
+    let address = listener.local_addr().unwrap().as_socket().unwrap();
+    // Nobody accepts: once the backlog is full, the kernel drops what asks to connect.
+    let connect = || TcpStream::connect_timeout(&address, Duration::from_millis(200));
+    let waiting: Vec<TcpStream> = std::iter::from_fn(|| connect().ok()).take(16).collect();
+    assert!(waiting.len() < 16, "the backlog is never full");
+
+    let gateway = builder().args(["--dial-timeout", "200ms"]).sandbox("1", address).start().unwrap();
+    let mut client = Client::connect(gateway.addr()).unwrap();
+    let answer = client.ask(get("/vnc/1/x", "")).unwrap();
+    assert_eq!((answer.status(), answer.field("x-gateway-error")), (502, Some("upstream_unreachable")));
+    assert_open(&mut client);
+    assert_eq!(gateway.metric("gateway_upstream_dials_total", &[]).unwrap(), 1.0);
+    assert_eq!(gateway.metric("gateway_upstream_dials_total", &[("outcome", "timeout")]).unwrap(), 1.0);
 }
 
 #[test]

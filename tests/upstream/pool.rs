@@ -168,6 +168,28 @@ fn a_connection_that_the_pod_has_closed_is_not_taken() {
     assert_eq!(scene.pod.connections().len(), 2);
 }
 
+/// Servers say goodbye to an idle connection with a 408 that nobody asked for. It answers nobody.
+#[test]
+fn a_connection_on_which_the_pod_has_spoken_unasked_is_not_taken() {
+    let (gate, spoken) = (Gate::default(), Gate::default());
+    let pod = {
+        let (gate, spoken) = (gate.clone(), spoken.clone());
+        Pod::start(move |_, connection| {
+            connection.send(OK)?;
+            gate.pass()?;
+            connection.send("HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n")?;
+            spoken.open();
+            Ok(())
+        })
+    };
+    let scene = Scene::of(pod.unwrap());
+    assert_eq!(scene.ask(get("/vnc/1/x", "")).text(), "ok");
+    gate.open();
+    spoken.pass().unwrap();
+    assert_eq!(scene.ask(get("/vnc/1/x", "")).text(), "ok");
+    assert_eq!(scene.pod.connections().len(), 2);
+}
+
 #[test]
 fn idle_connections_are_closed_after_their_time() {
     let scene = Scene::with(Pod::answering(OK).unwrap(), &["--pool-idle-timeout", "200ms"]);
