@@ -83,7 +83,6 @@ async fn converse(client: &mut Inbox, mut upstream: Inbox, call: &mut Call<'_>) 
         let mut deadline = pin!(tokio::time::sleep(Duration::MAX));
         let mut watch = pin!(watch(&to_client));
         let mut uploaded = None;
-        let mut late = false;
         let downloaded = loop {
             tokio::select! {
                 biased;
@@ -92,12 +91,12 @@ async fn converse(client: &mut Inbox, mut upstream: Inbox, call: &mut Call<'_>) 
                     uploaded = Some(after_upload(&sent, &begun)?);
                     deadline.as_mut().reset(Instant::now() + http.response_timeout);
                 }
-                () = &mut deadline, if uploaded.is_some() && !late => {
-                    // Asked here and not in the condition above, which is not looked at again while the response begins.
+                () = &mut deadline, if uploaded.is_some() && !begun.get() => {
+                    // Asked once more: the conditions of a select are looked at when it begins, and the response may have
+                    // begun since.
                     if !begun.get() {
                         return Err(Broken::Early(Failure::UpstreamTimeout));
                     }
-                    late = true;
                 }
                 () = &mut watch, if uploaded.is_some() => return Err(Broken::Midway("client reset", Close::Now)),
             }
