@@ -87,7 +87,12 @@ async fn accept(context: Rc<Context>, listener: Listener) {
                     biased;
                     accepted = &mut accepted => break accepted,
                     // The accept is ended, not dropped: a connection that it has already taken still comes out.
-                    () = &mut draining, if !stopping => { stopping = true; listener.stop(); }
+                    () = &mut draining, if !stopping => {
+                        stopping = true;
+                        for (socket, client) in listener.stop() {
+                            admit(&context, socket, client);
+                        }
+                    }
                 }
             }
         };
