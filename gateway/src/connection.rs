@@ -54,7 +54,7 @@ pub async fn serve(client: Socket, address: SocketAddr, context: Rc<Context>, co
             Next::Stream(accepted) => {
                 let (client, to_upstream) = inbox.into_parts();
                 // A task of its own: this one's state, sized for HTTP, need not outlive HTTP.
-                let streaming = stream::run(client, to_upstream, address, *accepted, context, counted);
+                let streaming = stream::run(client, to_upstream, *accepted, context, counted);
                 return drop(tokio::task::spawn_local(streaming));
             }
         }

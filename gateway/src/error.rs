@@ -101,9 +101,9 @@ impl Failure {
             Self::Route(_) => outward(404, "no_route"),
             Self::Locate(LocateError::NotFound) => outward(404, "sandbox_not_found"),
             Self::Locate(LocateError::Unavailable) => outward(503, "directory_unavailable").retrying(),
-            Self::Admit(_) => outward(429, "too_many_streams").retrying(),
             // The directory has answered, and what it said cannot be dialled: another try in a second will not help.
-            Self::Locate(LocateError::BadEndpoint(_)) | Self::Dial(_) => outward(502, "upstream_unreachable"),
+            Self::Dial(_) | Self::Locate(LocateError::BadEndpoint(_)) => outward(502, "upstream_unreachable"),
+            Self::Admit(_) => outward(429, "too_many_streams").retrying(),
             Self::ResponseHead(_) | Self::ResponseUpgrade(_) | Self::UpstreamEnded(_) => {
                 outward(502, "bad_upstream_response")
             }

@@ -80,17 +80,21 @@ async fn accept(context: Rc<Context>, listener: Listener) {
     let mut draining = std::pin::pin!(drain.reached(Phase::Draining));
     let mut stopping = false;
     loop {
+        // What the kernel has completed for us is ours to answer: a listener that stops would reset it.
+        if stopping && !listener.has_waiting() {
+            listener.stop();
+        }
         let accepted = {
             let mut accepted = std::pin::pin!(listener.accept());
             loop {
                 tokio::select! {
                     biased;
                     accepted = &mut accepted => break accepted,
-                    // The accept is ended, not dropped: a connection that it has already taken still comes out.
                     () = &mut draining, if !stopping => {
                         stopping = true;
-                        for (socket, client) in listener.stop() {
-                            admit(&context, socket, client);
+                        // The accept is ended, not dropped: a connection that it has already taken still comes out.
+                        if !listener.has_waiting() {
+                            listener.stop();
                         }
                     }
                 }

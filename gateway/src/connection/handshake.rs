@@ -7,7 +7,7 @@ use std::pin::pin;
 
 use super::Next;
 use super::call::{Call, no_response};
-use super::close::Close;
+use super::close::{self, Close};
 use super::exchange::{self, INTERIM_MAX};
 use super::inbox::Inbox;
 use super::stream::Accepted;
@@ -17,6 +17,7 @@ use crate::http::parse::ResponseContext;
 use crate::http::rewrite;
 use crate::http::upgrade::Upgrade;
 use crate::sys::Socket;
+use crate::tunnel::Engine;
 
 /// Carries out an upgrade.
 pub(super) async fn handshake(client: &mut Inbox, mut call: Call<'_>, upgrade: &Upgrade) -> Result<Next, Failure> {
@@ -42,19 +43,18 @@ pub(super) async fn handshake(client: &mut Inbox, mut call: Call<'_>, upgrade: &
     let mut out = Vec::new();
     rewrite::response(&answer, &call.forwarding(), &call.rewriting_upgrade(), &mut out);
     call.account.answered(answer.status());
-    if client.socket.send_bytes(out).await.is_err() {
+    // Entered before the client knows: whoever sees the 101 sees the stream, and a sandbox that goes away closes it.
+    let engine = Engine::Copy;
+    let live = &call.context.shared.live;
+    let stream = live.open(permit, call.context.index, call.account.client(), call.endpoint(), engine);
+    let sending = tokio::time::timeout(close::ANSWER_TIMEOUT, client.socket.send_bytes(out));
+    if !matches!(sending.await, Ok(Ok(_))) {
         call.account.cut = Some("client reset");
         return Ok(Next::Close(Close::Now));
     }
     let (upstream, to_client) = upstream.into_parts();
-    Ok(Next::Stream(Box::new(Accepted {
-        upstream,
-        to_client,
-        permit,
-        sandbox: call.target.sandbox.clone(),
-        endpoint: call.endpoint(),
-        request_id: call.account.request_id().to_owned(),
-    })))
+    let request_id = call.account.request_id().to_owned();
+    Ok(Next::Stream(Box::new(Accepted { upstream, to_client, stream, engine, request_id })))
 }
 
 /// Sends the request and reads the answer's head.

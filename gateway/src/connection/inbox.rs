@@ -87,7 +87,7 @@ impl Inbox {
             }
         }
         let deadline = Instant::now() + limit;
-        let reading = self.head(|bytes| parse::request(bytes, limits));
+        let reading = self.head(limits, |bytes| parse::request(bytes, limits));
         match tokio::time::timeout_at(deadline, reading).await {
             Ok(head) => head.map(Some),
             Err(_) => Err(ReadHeadError::Late),
@@ -100,10 +100,14 @@ impl Inbox {
         context: ResponseContext,
         limits: &HeadLimits,
     ) -> Result<ResponseHead, ReadHeadError> {
-        self.head(|bytes| parse::response(bytes, context, limits)).await
+        self.head(limits, |bytes| parse::response(bytes, context, limits)).await
     }
 
-    async fn head<H>(&mut self, parse: impl Fn(&[u8]) -> Result<Progress<H>, HeadError>) -> Result<H, ReadHeadError> {
+    async fn head<H>(
+        &mut self,
+        limits: &HeadLimits,
+        parse: impl Fn(&[u8]) -> Result<Progress<H>, HeadError>,
+    ) -> Result<H, ReadHeadError> {
         // A head is looked at again only when a line has ended or a limit may be exceeded: a sender of single bytes
         // must not make each of them cost a pass over all.
         let mut news = !self.bytes.is_empty();
@@ -126,8 +130,9 @@ impl Inbox {
             if let Some(source) = ended {
                 return Err(ReadHeadError::Ended { received: !self.bytes.is_empty(), source });
             }
-            let crossed = self.bytes.len() / REPARSE_BYTES != before / REPARSE_BYTES;
-            news = before == 0 || crossed || self.bytes[before..].contains(&b'\n');
+            let now = self.bytes.len();
+            let exceeds = [limits.line_bytes_max, limits.head_bytes_max].iter().any(|max| before <= *max && now > *max);
+            news = before == 0 || exceeds || self.bytes[before..].contains(&b'\n');
         }
     }
 
@@ -143,6 +148,3 @@ impl Inbox {
         self.socket.recv(size).await
     }
 }
-
-/// A line without an end is looked at again each time it has grown by this many bytes, to find that it exceeds a limit.
-const REPARSE_BYTES: usize = 1024;

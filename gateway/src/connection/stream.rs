@@ -1,13 +1,11 @@
 //! From the 101 to the end: the stream's own task, which outlives everything HTTP about its connection.
 
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use super::context::{Context, Counted};
-use crate::route::SandboxId;
 use crate::sys::Socket;
-use crate::tunnel::live::{Direction, Permit};
+use crate::tunnel::live::Direction;
 use crate::tunnel::{self, Engine, StreamGuard, Tunnel};
 
 /// An accepted upgrade: everything about the stream but the client's side.
@@ -15,9 +13,8 @@ pub(super) struct Accepted {
     pub(super) upstream: Socket,
     /// What the pod sent behind its 101.
     pub(super) to_client: Vec<u8>,
-    pub(super) permit: Permit,
-    pub(super) sandbox: SandboxId,
-    pub(super) endpoint: SocketAddr,
+    pub(super) stream: StreamGuard,
+    pub(super) engine: Engine,
     pub(super) request_id: String,
 }
 
@@ -25,19 +22,16 @@ pub(super) struct Accepted {
 pub(super) async fn run(
     client: Socket,
     to_upstream: Vec<u8>,
-    address: SocketAddr,
     accepted: Accepted,
     context: Rc<Context>,
     counted: Counted,
 ) {
-    let Accepted { upstream, to_client, permit, sandbox, endpoint, request_id } = accepted;
+    let Accepted { upstream, to_client, stream, engine, request_id } = accepted;
     for socket in [&client, &upstream] {
         if let Err(error) = socket.tune(&context.tuning) {
             tracing::debug!(%error, "could not tune a stream's socket");
         }
     }
-    let engine = Engine::Copy;
-    let stream = context.shared.live.open(permit, context.index, address, endpoint, engine);
     context.shared.metrics.stream_opened(engine.label());
     let ended = tunnel::run(Tunnel { client, upstream, to_upstream, to_client }, engine, &stream).await;
     context.shared.metrics.stream_closed(engine.label(), ended.side.label(), ended.reason.label(), stream.age());
@@ -45,9 +39,9 @@ pub(super) async fn run(
         target: "stream",
         request_id,
         stream = stream.id(),
-        sandbox = %sandbox,
-        client = %address,
-        endpoint = %endpoint,
+        sandbox = %stream.sandbox(),
+        client = %stream.client(),
+        endpoint = %stream.endpoint(),
         engine = engine.label(),
         bytes_up = stream.bytes(Direction::Up),
         bytes_down = stream.bytes(Direction::Down),

@@ -6,21 +6,20 @@
 
 use std::future::Future;
 use std::io;
-use std::net::{Shutdown, SocketAddr};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockAddr, SockRef, Type};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{Shutdown, shutdown};
+use socket2::{Domain, Protocol, SockAddr, Type};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::oneshot;
 
 use super::pool::Pool;
 use super::ring::{self, Ring};
 use super::socket::{Fd, Socket};
-
-/// How many waiting connections a listener hands out when it stops: what its backlog holds. More are those of a flood.
-const STOP_ACCEPTS_MAX: usize = 4096;
 
 /// What a worker's thread waits with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,7 +133,7 @@ impl Driver {
         }
         let socket = self.socket(socket.into())?;
         tokio::time::timeout(timeout, socket.writable()).await.map_err(|_| io::ErrorKind::TimedOut)??;
-        match SockRef::from(&socket).take_error()? {
+        match socket2::SockRef::from(&socket).take_error()? {
             Some(error) => Err(error),
             None => Ok(socket),
         }
@@ -190,50 +189,26 @@ impl Listener {
         }
     }
 
-    /// Refuses what comes later, ends the pending accept, and hands out the connections that the kernel has completed but
-    /// nobody has accepted: `shutdown(2)` would reset those, and their requests with them. One that is completed in the
-    /// microseconds between the last look and the shutdown is still reset.
-    ///
-    /// Dropping the listener instead would refuse nothing: an accept in the kernel keeps it open.
-    pub fn stop(&self) -> Vec<(Socket, SocketAddr)> {
-        let listener = SockRef::from(self);
-        let mut waiting = Vec::new();
-        // The pending accept of the ring has its own way of waiting and is not disturbed by this.
-        if listener.set_nonblocking(true).is_ok() {
-            for _ in 0..STOP_ACCEPTS_MAX {
-                match listener.accept() {
-                    // One that cannot be served is closed; the others are not to blame.
-                    Ok((socket, client)) => waiting.extend(self.completed(socket, &client)),
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                    Err(error) => tracing::debug!(%error, "a waiting connection could not be accepted"),
-                }
-            }
-        }
-        if let Err(error) = listener.shutdown(Shutdown::Both) {
+    /// Whether a connection waits to be accepted.
+    #[must_use]
+    pub fn has_waiting(&self) -> bool {
+        let mut listener = [PollFd::new(self.as_fd(), PollFlags::POLLIN)];
+        poll(&mut listener, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+    }
+
+    /// Ends the pending accept and refuses what comes later. Dropping the listener would not: an accept in the kernel
+    /// keeps it open.
+    pub fn stop(&self) {
+        if let Err(error) = shutdown(self.as_fd().as_raw_fd(), Shutdown::Both) {
             tracing::debug!(%error, "a listener was closed already");
         }
-        waiting
     }
 
-    fn completed(&self, socket: socket2::Socket, client: &SockAddr) -> io::Result<(Socket, SocketAddr)> {
-        let client = client.as_socket().ok_or(io::ErrorKind::Unsupported)?;
-        socket.set_nonblocking(true)?;
-        Ok((self.driver.socket(socket.into())?, client))
-    }
-}
-
-impl AsRawFd for Listener {
-    fn as_raw_fd(&self) -> RawFd {
-        match &self.kind {
-            ListenerKind::Uring(listener) => listener.as_raw_fd(),
-            ListenerKind::Polled(listener) => listener.as_raw_fd(),
-        }
-    }
-}
-
-impl AsFd for Listener {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: `self.kind` owns the descriptor and outlives the borrow.
-        unsafe { BorrowedFd::borrow_raw(self.as_raw_fd()) }
+        match &self.kind {
+            // SAFETY: the listener owns the descriptor and outlives the borrow.
+            ListenerKind::Uring(listener) => unsafe { BorrowedFd::borrow_raw(listener.as_raw_fd()) },
+            ListenerKind::Polled(listener) => listener.get_ref().as_fd(),
+        }
     }
 }

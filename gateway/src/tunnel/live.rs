@@ -245,6 +245,24 @@ impl StreamGuard {
         self.record.bytes(direction)
     }
 
+    /// Whose stream it is.
+    #[must_use]
+    pub fn sandbox(&self) -> &SandboxId {
+        &self.record.sandbox
+    }
+
+    /// The client's address.
+    #[must_use]
+    pub fn client(&self) -> SocketAddr {
+        self.record.client
+    }
+
+    /// The pod's address.
+    #[must_use]
+    pub fn endpoint(&self) -> SocketAddr {
+        self.record.endpoint
+    }
+
     /// Its number.
     #[must_use]
     pub fn id(&self) -> u64 {
