@@ -32,7 +32,8 @@ pub struct Gateway {
     admin: SocketAddr,
 }
 
-/// What to start, in the words of the command line.
+/// What to start, in the words of the command line. `STORIES_IO` in the environment chooses what the workers wait with where a
+/// story does not.
 #[derive(Debug, Default)]
 #[must_use = "nothing runs before `start`"]
 pub struct GatewayBuilder {
@@ -190,6 +191,9 @@ impl GatewayBuilder {
             }
             for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("GATEWAY_")) {
                 command.env_remove(name);
+            }
+            if let Some(io) = std::env::var_os("STORIES_IO") {
+                command.env("GATEWAY_IO", io);
             }
             command.args(&self.arguments).envs(self.environment.iter().cloned());
             command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
