@@ -65,7 +65,7 @@ fn a_large_download_is_streamed() {
     assert_eq!(client.head().unwrap().field("content-length"), Some(BODY_BYTES.to_string().as_str()));
     let mut received = Sha1::new();
     (0..BLOCKS).for_each(|_| received.update(client.exactly(BLOCK_BYTES).unwrap()));
-    assert_eq!(format!("{:x}", received.finalize()), digest());
+    assert_eq!(format!("{:02x?}", received.finalize()), digest());
     crate::scene::assert_open(&mut client);
     assert_grew_little(&scene.gateway, before);
 }
@@ -107,7 +107,7 @@ fn checking(first: impl Fn(&mut Connection) -> anyhow::Result<()> + Send + Sync 
         for _ in 0..BLOCKS {
             received.update(connection.exactly(BLOCK_BYTES)?);
         }
-        let digest = format!("{:x}", received.finalize());
+        let digest = format!("{:02x?}", received.finalize());
         connection.send(crate::scene::ok("Connection: close\r\n", &digest))?;
         connection.close();
         Ok(())
@@ -137,7 +137,7 @@ fn block(index: usize) -> Vec<u8> {
 fn digest() -> String {
     let mut digest = Sha1::new();
     (0..BLOCKS).for_each(|index| digest.update(block(index)));
-    format!("{:x}", digest.finalize())
+    format!("{:02x?}", digest.finalize())
 }
 
 /// What the client's kernel holds and could not send.
