@@ -112,7 +112,8 @@ fn the_log_tells_what_the_client_is_not_told() {
     assert!(error.contains(&absent.address().to_string()) && error.contains("refused"), "{error}");
 }
 
-/// Every failure of section 6 that an embedded directory can have; limits, streams and timeouts have stories of their own.
+/// Every failure of section 6 that an embedded directory can have; limits, streams and timeouts have stories of their
+/// own.
 #[test]
 fn failures_that_are_nobodys_fault_keep_the_connection() {
     let scene = Scene::of(Pod::answering("not HTTP at all\r\n\r\n").unwrap());

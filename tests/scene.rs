@@ -50,7 +50,8 @@ impl Scene {
         self.pod.requests().swap_remove(before)
     }
 
-    /// The client is refused with `status` and `code`, its connection is closed, the rule was `rule`, and the pod saw nothing.
+    /// The client is refused with `status` and `code`, its connection is closed, the rule was `rule`, and the pod saw
+    /// nothing.
     #[track_caller]
     pub(crate) fn assert_refuses(&self, request: impl AsRef<[u8]>, status: u16, code: &str, rule: &str) {
         let mut client = self.client();
@@ -63,8 +64,9 @@ impl Scene {
 
     /// Everything that the pod has got and will get of what was sent up to now.
     ///
-    /// One more request is asked through the gateway, and left out of what is returned: the pod's connections are accepted in
-    /// their order, so that by its answer the earlier ones are known, and what they bring can be waited for.
+    /// One more request is asked through the gateway, and left out of what is returned: the pod's connections are
+    /// accepted in their order, so that by its answer the earlier ones are known, and what they bring can be waited
+    /// for.
     #[track_caller]
     pub(crate) fn received(&self) -> String {
         const LAST: &str = "/vnc/1/last-of-all";

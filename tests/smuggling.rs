@@ -1,5 +1,5 @@
-//! Request smuggling: bytes that one parser takes for a body and another one for a request. Whatever the gateway answers, the
-//! pod must never see a second request.
+//! Request smuggling: bytes that one parser takes for a body and another one for a request. Whatever the gateway
+//! answers, the pod must never see a second request.
 
 use crate::scene::{OK, Scene, assert_closed, assert_failure, assert_open, get};
 use gateway_tests::pod::Pod;

@@ -61,9 +61,6 @@ pub enum Failure {
     /// The process is at its limit.
     #[error("the gateway is at its limit of {0} connections")]
     Overloaded(usize),
-    /// The process is shutting down.
-    #[error("the gateway is shutting down")]
-    Draining,
 }
 
 /// Everything outward about a failure.
@@ -96,7 +93,8 @@ impl Failure {
     fn outward(&self) -> Outward {
         match self {
             Self::Head(error) => head(error),
-            Self::HeaderTimeout | Self::BodyTimeout => outward(408, "header_timeout").closing(),
+            Self::HeaderTimeout => outward(408, "header_timeout").closing(),
+            Self::BodyTimeout => outward(408, "body_timeout").closing(),
             Self::Upgrade(UpgradeError::WebsocketVersion) => outward(426, "upgrade_required").closing(),
             Self::Upgrade(_) | Self::Body(_) => outward(400, "bad_request").closing(),
             Self::Route(_) => outward(404, "no_route"),
@@ -110,7 +108,6 @@ impl Failure {
             }
             Self::UpstreamTimeout => outward(504, "upstream_timeout"),
             Self::Overloaded(_) => outward(503, "overloaded").closing().retrying(),
-            Self::Draining => outward(503, "draining").closing().retrying(),
         }
     }
 

@@ -50,8 +50,6 @@ pub enum Reason {
     ConnectionsMax,
     /// The process or the system is out of file descriptors (`EMFILE`, `ENFILE`).
     Descriptors,
-    /// The gateway is shutting down.
-    Draining,
     /// accept(2) failed in another way.
     Other,
 }
@@ -249,7 +247,6 @@ impl Reason {
         match self {
             Self::ConnectionsMax => "connections_max",
             Self::Descriptors => "descriptors",
-            Self::Draining => "draining",
             Self::Other => names::OTHER,
         }
     }

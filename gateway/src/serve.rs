@@ -1,5 +1,7 @@
 //! `gateway serve`: listeners, control thread, workers; then wait, drain, and say how it ended.
 
+mod observers;
+
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -11,20 +13,17 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::admin::{self, AdminState, Readiness};
+use crate::admin::{self, AdminState};
 use crate::config::{Config, DirectoryConfig, EngineChoice, IoChoice, Sources};
 use crate::connection::Shared;
-use crate::directory::{
-    self, Directory, DirectoryEvents, EndpointRules, InvalidationCause, LiveSandboxes, LookupOutcome, LookupSource,
-    RedisTask, ServerError, TableError,
-};
-use crate::drain::{self, Drain, DrainSwitch, Phase};
-use crate::metrics::{DrainState, Metrics, StreamTotals};
-use crate::route::SandboxId;
+use crate::directory::{self, Directory, DirectoryEvents, EndpointRules, RedisTask, ServerError, TableError};
+use crate::drain::{self, DrainSwitch};
+use crate::metrics::{DrainState, Metrics};
 use crate::sys::{Backend, cpu};
 use crate::tunnel::live::Caps;
 use crate::tunnel::{LiveStreams, Reason};
 use crate::worker;
+use observers::{Events, Ready, Streams};
 
 /// Connections that wait to be accepted, per listener: a burst of a node's reconnecting clients. The kernel caps it at
 /// `net.core.somaxconn`.
@@ -80,12 +79,14 @@ fn system(what: &'static str) -> impl FnOnce(io::Error) -> ServeError {
 pub fn run(config: Config) -> Result<(), ServeError> {
     check_build(&config)?;
     let connections_max = connections_max(&config)?;
+    // First the one that cannot be shared: a second gateway started by mistake fails here, before it takes connections.
+    let admin = listen_admin(config.admin).map_err(|source| ServeError::Listen { address: config.admin, source })?;
     let listeners = listeners(&config)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(system("cannot start the control thread"))?;
-    runtime.block_on(control(config, connections_max, listeners))
+    runtime.block_on(control(config, connections_max, admin, listeners))
 }
 
 fn check_build(config: &Config) -> Result<(), ServeError> {
@@ -136,6 +137,12 @@ fn listeners(config: &Config) -> Result<Vec<Vec<TcpListener>>, ServeError> {
     Ok(workers)
 }
 
+fn listen_admin(address: SocketAddr) -> io::Result<TcpListener> {
+    let listener = TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
@@ -148,10 +155,14 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-async fn control(config: Config, connections_max: usize, listeners: Vec<Vec<TcpListener>>) -> Result<(), ServeError> {
+async fn control(
+    config: Config,
+    connections_max: usize,
+    admin: TcpListener,
+    listeners: Vec<Vec<TcpListener>>,
+) -> Result<(), ServeError> {
     let mut signals = Signals::new().map_err(system("cannot wait for signals"))?;
-    let admin = tokio::net::TcpListener::bind(config.admin).await;
-    let admin = admin.map_err(|source| ServeError::Listen { address: config.admin, source })?;
+    let admin = tokio::net::TcpListener::from_std(admin).map_err(system("cannot serve the admin port"))?;
     let admin_address = admin.local_addr().map_err(|source| ServeError::Listen { address: config.admin, source })?;
     tracing::info!(address = %admin_address, role = "admin", "listening");
 
@@ -335,66 +346,5 @@ impl Signals {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
         }
-    }
-}
-
-struct Ready {
-    directory: Directory,
-    drain: Drain,
-}
-
-impl Readiness for Ready {
-    fn reasons(&self) -> Vec<&'static str> {
-        let draining = (self.drain.phase() != Phase::Running).then_some("draining");
-        let directory = (!self.directory.ready()).then_some("directory unavailable");
-        draining.into_iter().chain(directory).collect()
-    }
-}
-
-/// The registry as its observers see it.
-struct Streams(Arc<LiveStreams>);
-
-impl StreamTotals for Streams {
-    fn totals(&self) -> Vec<(&'static str, &'static str, u64)> {
-        self.0
-            .bytes()
-            .into_iter()
-            .map(|(engine, direction, bytes)| (engine.label(), direction.label(), bytes))
-            .collect()
-    }
-
-    fn open(&self) -> Vec<(&'static str, u64)> {
-        self.0.open_by_engine().into_iter().map(|(engine, count)| (engine.label(), count as u64)).collect()
-    }
-}
-
-impl LiveSandboxes for Streams {
-    fn live(&self) -> Vec<SandboxId> {
-        self.0.sandboxes()
-    }
-
-    fn close(&self, id: &SandboxId) {
-        self.0.close_sandbox(id, Reason::SandboxGone);
-    }
-}
-
-/// The directory's reports as metrics.
-struct Events(Arc<Metrics>);
-
-impl DirectoryEvents for Events {
-    fn lookup(&self, source: LookupSource, outcome: LookupOutcome, duration: Duration) {
-        self.0.lookup(source.label(), outcome.label(), duration);
-    }
-
-    fn invalidation(&self, cause: InvalidationCause) {
-        self.0.invalidation(cause.label());
-    }
-
-    fn redis_up(&self, up: bool) {
-        self.0.set_redis_up(up);
-    }
-
-    fn redis_reconnected(&self) {
-        self.0.redis_reconnected();
     }
 }

@@ -35,12 +35,17 @@ impl DialError {
     /// somebody lives there who does not listen yet.
     #[must_use]
     pub fn host_is_gone(&self) -> bool {
-        is_gone(&self.source)
+        matches!(
+            self.source.kind(),
+            io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable | io::ErrorKind::TimedOut
+        )
     }
-}
 
-fn is_gone(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable | io::ErrorKind::TimedOut)
+    /// Whether the process has no descriptor left.
+    #[must_use]
+    pub fn lacks_descriptors(&self) -> bool {
+        matches!(self.source.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
+    }
 }
 
 /// What an attempt came to, for the metrics.
@@ -85,10 +90,10 @@ impl DialOutcome {
 }
 
 /// Dials `endpoint`. Every error of a dial is retried, since nothing has been sent yet: a pod that starts late refuses
-/// for its first moments. `observe` hears of each attempt.
+/// for its first moments, and a full backlog drops a SYN. `observe` hears of each attempt.
 ///
-/// # Errors When every attempt failed, or the host is gone: waiting does not bring that back, but asking the directory
-/// again may.
+/// # Errors
+/// When every attempt failed.
 pub async fn dial(
     driver: &Driver,
     endpoint: SocketAddr,
@@ -103,7 +108,7 @@ pub async fn dial(
         observe(DialOutcome::of(&result), begun.elapsed());
         match result.and_then(|socket| socket.set_nodelay().map(|()| socket)) {
             Ok(socket) => return Ok(socket),
-            Err(source) if attempts >= config.dial_attempts || is_gone(&source) => {
+            Err(source) if attempts >= config.dial_attempts => {
                 return Err(DialError { endpoint, attempts, source });
             }
             Err(_) => tokio::time::sleep(config.dial_backoff * attempts).await,
@@ -180,6 +185,13 @@ impl Pool {
         }
         connections.push_back(Idle { socket, since: Instant::now() });
         *count += 1;
+    }
+
+    /// Closes everything: idle connections give way when descriptors run out.
+    pub fn clear(&self) {
+        let mut idle = self.idle.borrow_mut();
+        idle.by_key.clear();
+        idle.count = 0;
     }
 
     /// Closes what was idle for too long or was closed by its pod.

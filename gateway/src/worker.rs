@@ -19,6 +19,10 @@ use crate::metrics::Reason as RejectReason;
 use crate::sys::{Backend, Driver, Listener, Socket, cpu};
 use crate::tunnel::live::SWEEP_INTERVAL;
 
+/// Connections that a listener still accepts once the gateway drains: as many as its queue may hold, and no more, since
+/// a flood would keep it from ever stopping.
+const DRAIN_ACCEPTS_MAX: u32 = 4096;
+
 /// How long the accept loop rests after an error such as running out of descriptors: each attempt would fail alike.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -79,11 +83,13 @@ async fn accept(context: Rc<Context>, listener: Listener) {
     let drain = context.shared.drain.clone();
     let mut draining = std::pin::pin!(drain.reached(Phase::Draining));
     let mut stopping = false;
+    let mut last_ones = DRAIN_ACCEPTS_MAX;
     loop {
         // What the kernel has completed for us is ours to answer: a listener that stops would reset it.
-        if stopping && !listener.has_waiting() {
+        if stopping && (!listener.has_waiting() || last_ones == 0) {
             listener.stop();
         }
+        last_ones -= u32::from(stopping && last_ones > 0);
         let accepted = {
             let mut accepted = std::pin::pin!(listener.accept());
             loop {

@@ -1,5 +1,5 @@
-//! The server hangs, dies, comes back, comes back as another one, or answers errors: known sandboxes go on, unknown ones are
-//! told at once, readiness follows, and nobody restarts the gateway.
+//! The server hangs, dies, comes back, comes back as another one, or answers errors: known sandboxes go on, unknown
+//! ones are told at once, readiness follows, and nobody restarts the gateway.
 
 use std::thread;
 use std::time::{Duration, Instant};

@@ -158,7 +158,8 @@ fn until_metric_reconnected(gateway: &Gateway) {
     crate::users::until_metric(gateway, "gateway_redis_reconnects_total", &[], 1.0);
 }
 
-/// Writes an authority, a server's certificate for `localhost` and 127.0.0.1 under it, and another authority into `directory`.
+/// Writes an authority, a server's certificate for `localhost` and 127.0.0.1 under it, and another authority into
+/// `directory`.
 fn certify(directory: &Path) {
     let openssl = |arguments: &[&str]| {
         let status = Command::new("openssl").args(arguments).current_dir(directory).stderr(Stdio::null()).status();

@@ -4,7 +4,8 @@ use gateway_tests::pod::Pod;
 
 use crate::scene::{OK, Scene};
 
-const CLAIMS: &str = "X-Forwarded-For: 203.0.113.9, 198.51.100.7\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: public.example\r\n\
+const CLAIMS: &str = "X-Forwarded-For: 203.0.113.9, 198.51.100.7\r\nX-Forwarded-Proto: https\r\n\
+ X-Forwarded-Host: public.example\r\n\
     Forwarded: for=203.0.113.9\r\nX-Real-IP: 203.0.113.9\r\nX-Forwarded-Port: 443\r\nX_Forwarded_For: 203.0.113.9\r\n\
     X-Forwarded-Prefix: /p\r\n";
 

@@ -9,7 +9,8 @@ fn what_is_for_one_hop_does_not_reach_the_pod() {
     let scene = Scene::plain();
     let request = scene.forwarded(
         "Connection: keep-alive, X-Hop, x-other-hop\r\nKeep-Alive: timeout=5\r\nProxy-Authorization: Basic x\r\n\
-         Proxy-Connection: keep-alive\r\nTE: trailers\r\nTrailer: X-Sum\r\nUpgrade: h2c\r\nX-Hop: 1\r\nX-OTHER-hop: 2\r\n\
+         Proxy-Connection: keep-alive\r\nTE: trailers\r\nTrailer: X-Sum\r\nUpgrade: h2c\r\nX-Hop: 1\r\n\
+          X-OTHER-hop: 2\r\n\
          X-Kept: 3\r\n",
     );
     for name in [
@@ -30,7 +31,8 @@ fn what_is_for_one_hop_does_not_reach_the_pod() {
 
 #[test]
 fn what_is_for_one_hop_does_not_reach_the_client() {
-    let fields = "Connection: keep-alive, X-Hop\r\nKeep-Alive: timeout=5\r\nProxy-Authenticate: Basic\r\nTrailer: X-Sum\r\n\
+    let fields = "Connection: keep-alive, X-Hop\r\nKeep-Alive: timeout=5\r\nProxy-Authenticate: Basic\r\n\
+     Trailer: X-Sum\r\n\
         Upgrade: h2c\r\nX-Hop: 1\r\nX-Kept: 3\r\n";
     let scene = Scene::of(Pod::answering(ok(fields, "")).unwrap());
     let answer = scene.ask(get("/vnc/1/x", ""));

@@ -142,7 +142,8 @@ fn digest() -> String {
 
 /// What the client's kernel holds and could not send.
 fn queued_bytes(client: &Client) -> usize {
-    // Its columns: number, local address, remote address, state (1 is established), "send queue:receive queue", proc(5).
+    // Its columns: number, local address, remote address, state (1 is established), "send queue:receive queue",
+    // proc(5).
     const ESTABLISHED: &str = "01";
     let port = format!(":{:04X}", client.address().unwrap().port());
     let table = std::fs::read_to_string("/proc/net/tcp").unwrap();

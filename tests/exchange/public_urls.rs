@@ -81,7 +81,8 @@ fn what_the_cookie_routes_is_mapped_to_the_sandboxs_own_prefix() {
 
 #[test]
 fn several_cookies_stay_several_and_keep_to_their_sandbox() {
-    let cookies = "Set-Cookie: a=1; Path=/; Secure\r\nSet-Cookie: b=2\r\nset-cookie: c=3; path=/app; Expires=Thu, 01 Jan 1970 00:00:00 GMT\r\n\
+    let cookies = "Set-Cookie: a=1; Path=/; Secure\r\nSet-Cookie: b=2\r\n\
+     set-cookie: c=3; path=/app; Expires=Thu, 01 Jan 1970 00:00:00 GMT\r\n\
         Set-Cookie: d=4; Path=/vnc/1/x\r\nSet-Cookie: e=5, f=6; Path=relative\r\n";
     let scene = Scene::of(Pod::answering(crate::scene::ok(cookies, "")).unwrap());
     let answer = scene.ask(get("/vnc/1/x", ""));

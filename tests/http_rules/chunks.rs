@@ -1,4 +1,5 @@
-//! Chunked request bodies: RFC 9112 section 7.1. What breaks a rule reaches no pod, and neither does what stands behind it.
+//! Chunked request bodies: RFC 9112 section 7.1. What breaks a rule reaches no pod, and neither does what stands behind
+//! it.
 
 use crate::scene::{Scene, assert_closed, assert_failure, assert_open, get, until};
 

@@ -1,4 +1,5 @@
-//! Deadlines. Each story sets the one that it is about to a fraction of a second, and waits for what the client then sees.
+//! Deadlines. Each story sets the one that it is about to a fraction of a second, and waits for what the client then
+//! sees.
 
 use std::time::{Duration, Instant};
 
@@ -56,7 +57,7 @@ fn a_request_body_that_stops_gets_408() {
     let scene = Scene::with(Pod::answering(OK).unwrap(), &["--body-timeout", SHORT]);
     let mut client = scene.client();
     client.send("POST /vnc/1/x HTTP/1.1\r\nHost: gw.example\r\nContent-Length: 10\r\n\r\nhalf").unwrap();
-    assert_failure(&client.answer().unwrap(), 408, "header_timeout", &scene);
+    assert_failure(&client.answer().unwrap(), 408, "body_timeout", &scene);
     assert_closed(&mut client);
     until("the pod's connection to end", || scene.pod.open() == 0);
     assert!(scene.pod.received().ends_with(b"half"));

@@ -64,7 +64,8 @@ fn subprotocol_and_extensions_pass() {
         connection.echo()
     });
     let scene = Scene::of(pod.unwrap());
-    let offer = "Sec-WebSocket-Protocol: binary, base64\r\nSec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n";
+    let offer = "Sec-WebSocket-Protocol: binary, base64\r\n\
+     Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n";
     let answer =
         scene.ask(get(TARGET, &format!("{UPGRADE_FIELDS}{offer}Origin: http://gw.example\r\nCookie: a=b\r\n")));
     assert_eq!(answer.status(), 101);

@@ -196,7 +196,7 @@ static HTTP: &[Setting] = &[
     option!(
         "body-timeout",
         One(http.body_timeout, kind::DURATION_POSITIVE),
-        "How long a request or response body may make no progress."
+        "How long a client may neither send more of its request body nor take more of its response."
     ),
     option!(
         "response-timeout",

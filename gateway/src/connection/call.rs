@@ -42,12 +42,18 @@ impl<'a> Call<'a> {
         PoolKey { sandbox: self.target.sandbox.clone(), endpoint: self.endpoint(), generation: self.located.generation }
     }
 
-    /// Dials the sandbox. When its host is gone, the directory is asked once more: the sandbox may have moved.
+    /// Dials the sandbox. Where no descriptor is left for it, idle connections give theirs. Where its host is gone, the
+    /// directory is asked once more: the sandbox may have moved.
     pub(super) async fn dial(&mut self) -> Result<Inbox, Failure> {
         let first = match self.dial_once().await {
             Ok(socket) => return Ok(self.dialled(socket)),
             Err(error) => error,
         };
+        if first.lacks_descriptors() {
+            self.context.pool.clear();
+            let socket = self.dial_once().await?;
+            return Ok(self.dialled(socket));
+        }
         if !first.host_is_gone() {
             return Err(first.into());
         }

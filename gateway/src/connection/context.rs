@@ -92,10 +92,12 @@ impl Counted {
     #[must_use]
     pub fn new(shared: &Arc<Shared>) -> Option<Self> {
         let before = shared.connections.fetch_add(1, Ordering::Relaxed);
-        // Made before the check, so that a refused connection is counted out again as well.
-        let counted = Self(Arc::clone(shared));
+        if before >= shared.connections_max {
+            shared.connections.fetch_sub(1, Ordering::Relaxed);
+            return None;
+        }
         shared.metrics.connection_accepted();
-        (before < shared.connections_max).then_some(counted)
+        Some(Self(Arc::clone(shared)))
     }
 }
 

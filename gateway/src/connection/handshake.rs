@@ -11,6 +11,7 @@ use super::close::{self, Close};
 use super::exchange::{self, INTERIM_MAX};
 use super::inbox::Inbox;
 use super::stream::Accepted;
+use crate::directory::LocateError;
 use crate::error::Failure;
 use crate::http::ResponseHead;
 use crate::http::parse::ResponseContext;
@@ -47,6 +48,10 @@ pub(super) async fn handshake(client: &mut Inbox, mut call: Call<'_>, upgrade: &
     let engine = Engine::Copy;
     let live = &call.context.shared.live;
     let stream = live.open(permit, call.context.index, call.account.client(), call.endpoint(), engine);
+    // A sandbox that left the directory during the handshake had no stream yet that could be closed.
+    if let Err(gone @ LocateError::NotFound) = call.context.shared.directory.locate(&call.target.sandbox).await {
+        return Err(gone.into());
+    }
     let sending = tokio::time::timeout(close::ANSWER_TIMEOUT, client.socket.send_bytes(out));
     if !matches!(sending.await, Ok(Ok(_))) {
         call.account.cut = Some("client reset");

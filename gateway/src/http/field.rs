@@ -19,8 +19,8 @@ pub enum Known {
     Expect,
     /// `Host`.
     Host,
-    /// A field that is always dropped: for one hop, as `Keep-Alive`, `Proxy-*`, `TE`, `Trailer`; or with underscores where
-    /// one of the fields below has hyphens.
+    /// A field that is always dropped: for one hop, as `Keep-Alive`, `Proxy-*`, `TE`, `Trailer`; or with underscores
+    /// where one of the fields below has hyphens.
     Hop,
     /// `Location`.
     Location,
@@ -73,8 +73,8 @@ impl Known {
     }
 
     /// What the field `name` is, which begins with `X-`. An underscore counts as a hyphen: CGI and WSGI cannot tell
-    /// `X_Forwarded_For` from `X-Forwarded-For`, so a client must not be able to send either. No proxy writes the former, but
-    /// many pass it on, so that it is dropped even where proxies are believed.
+    /// `X_Forwarded_For` from `X-Forwarded-For`, so a client must not be able to send either. No proxy writes the
+    /// former, but many pass it on, so that it is dropped even where proxies are believed.
     fn of_extension(name: &[u8]) -> Self {
         let is = |other: &str| {
             let same = |(&got, want): (&u8, u8)| got.eq_ignore_ascii_case(&want) || (got == b'_' && want == b'-');

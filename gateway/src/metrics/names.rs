@@ -67,8 +67,7 @@ pub(super) const CODE: LabelSpec = LabelSpec {
     ],
 };
 pub(super) const ROUTE_SOURCE: LabelSpec = LabelSpec { name: "source", values: &["path", "referer", "cookie", "none"] };
-const REJECT_REASON: LabelSpec =
-    LabelSpec { name: "reason", values: &["connections_max", "descriptors", "draining", OTHER] };
+const REJECT_REASON: LabelSpec = LabelSpec { name: "reason", values: &["connections_max", "descriptors", OTHER] };
 const RULE: LabelSpec = LabelSpec { name: "rule", values: &[] };
 const FAILURE_CODE: LabelSpec = LabelSpec { name: "code", values: &[] };
 const LOOKUP_SOURCE: LabelSpec = LabelSpec { name: "source", values: &["embedded", "cache", "redis", "stale"] };

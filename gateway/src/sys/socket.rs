@@ -2,7 +2,6 @@
 
 use std::cell::Cell;
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::rc::Rc;
 use std::time::Duration;
@@ -268,14 +267,6 @@ impl Socket {
             .with_retries(tuning.keepalive_probes);
         socket.set_tcp_keepalive(&keepalive)?;
         socket.set_tcp_user_timeout((!tuning.user_timeout.is_zero()).then_some(tuning.user_timeout))
-    }
-
-    /// Our address on this connection.
-    ///
-    /// # Errors
-    /// What `getsockname(2)` says.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        SockRef::from(self).local_addr()?.as_socket().ok_or_else(|| io::ErrorKind::Unsupported.into())
     }
 }
 

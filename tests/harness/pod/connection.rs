@@ -106,6 +106,7 @@ pub fn switching(request: &Head) -> Result<String> {
     let key = request.field("sec-websocket-key").context("an upgrade without a key")?;
     let accept = STANDARD.encode(Sha1::new().chain_update(key).chain_update(GUID).finalize());
     Ok(format!(
-        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Accept: {accept}\r\n\r\n"
     ))
 }

@@ -131,7 +131,8 @@ fn claims_of_strangers_are_replaced() {
 #[test]
 fn underscores_are_never_a_proxys() {
     let f = Forwarding { client_trusted: true, ..forwarding() };
-    let fields = "X_Forwarded_For: 203.0.113.9\r\nX-Forwarded_Host: evil.example\r\nX_Real_IP: 203.0.113.9\r\nX_Request_Id: x\r\n";
+    let fields = "X_Forwarded_For: 203.0.113.9\r\nX-Forwarded_Host: evil.example\r\nX_Real_IP: 203.0.113.9\r\n\
+     X_Request_Id: x\r\n";
     assert_eq!(forwarded(fields, &f), forwarded("", &f));
 }
 

@@ -1,0 +1,74 @@
+//! How the parts that watch each other see each other: the directory's reports as metrics, the registry of streams for
+//! the directory and the metrics, readiness for the admin port.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::admin::Readiness;
+use crate::directory::{Directory, DirectoryEvents, InvalidationCause, LiveSandboxes, LookupOutcome, LookupSource};
+use crate::drain::{Drain, Phase};
+use crate::metrics::{Metrics, StreamTotals};
+use crate::route::SandboxId;
+use crate::tunnel::{LiveStreams, Reason};
+
+/// What `/readyz` asks.
+pub(super) struct Ready {
+    pub(super) directory: Directory,
+    pub(super) drain: Drain,
+}
+
+impl Readiness for Ready {
+    fn reasons(&self) -> Vec<&'static str> {
+        let draining = (self.drain.phase() != Phase::Running).then_some("draining");
+        let directory = (!self.directory.ready()).then_some("directory unavailable");
+        draining.into_iter().chain(directory).collect()
+    }
+}
+
+/// The registry as its observers see it.
+pub(super) struct Streams(pub(super) Arc<LiveStreams>);
+
+impl StreamTotals for Streams {
+    fn totals(&self) -> Vec<(&'static str, &'static str, u64)> {
+        self.0
+            .bytes()
+            .into_iter()
+            .map(|(engine, direction, bytes)| (engine.label(), direction.label(), bytes))
+            .collect()
+    }
+
+    fn open(&self) -> Vec<(&'static str, u64)> {
+        self.0.open_by_engine().into_iter().map(|(engine, count)| (engine.label(), count as u64)).collect()
+    }
+}
+
+impl LiveSandboxes for Streams {
+    fn live(&self) -> Vec<SandboxId> {
+        self.0.sandboxes()
+    }
+
+    fn close(&self, id: &SandboxId) {
+        self.0.close_sandbox(id, Reason::SandboxGone);
+    }
+}
+
+/// The directory's reports as metrics.
+pub(super) struct Events(pub(super) Arc<Metrics>);
+
+impl DirectoryEvents for Events {
+    fn lookup(&self, source: LookupSource, outcome: LookupOutcome, duration: Duration) {
+        self.0.lookup(source.label(), outcome.label(), duration);
+    }
+
+    fn invalidation(&self, cause: InvalidationCause) {
+        self.0.invalidation(cause.label());
+    }
+
+    fn redis_up(&self, up: bool) {
+        self.0.set_redis_up(up);
+    }
+
+    fn redis_reconnected(&self) {
+        self.0.redis_reconnected();
+    }
+}
