@@ -94,10 +94,9 @@ impl Scene {
     }
 }
 
-/// A gateway with one worker, so that all its connections share one pool. `STORIES_IO` chooses what it waits with.
+/// A gateway with one worker, so that all its connections share one pool.
 pub(crate) fn builder() -> GatewayBuilder {
-    let io = std::env::var("STORIES_IO").unwrap_or_else(|_| "auto".to_owned());
-    Gateway::builder().args(["--workers", "1", "--io", &io])
+    Gateway::builder().args(["--workers", "1"])
 }
 
 /// Waits for a condition.

@@ -74,6 +74,7 @@ fn a_mapping_that_changed_and_changed_back_shares_nothing_with_the_old_one() {
     };
     map(1, &pod);
     let gateway = builder().redis(redis.url()).start().unwrap();
+    until("the gateway to be connected", || gateway.readiness().unwrap() == 200);
     let ask = |target| Client::connect(gateway.addr()).unwrap().ask(get(target, "")).unwrap().text();
     assert_eq!([ask("/vnc/1/a"), ask("/vnc/1/a")], ["ok", "ok"]);
     assert_eq!(pod.connections().len(), 1);
