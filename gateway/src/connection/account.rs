@@ -24,8 +24,8 @@ pub(super) struct Account {
     /// Bytes of the request's body and of the response's.
     pub(super) bytes_up: u64,
     pub(super) bytes_down: u64,
-    /// Why the exchange was cut after its response had begun.
-    pub(super) cut: Option<&'static str>,
+    /// Why the exchange was cut.
+    cut: Option<&'static str>,
 }
 
 impl Account {
@@ -61,6 +61,14 @@ impl Account {
 
     pub(super) fn dialled(&mut self, endpoint: SocketAddr) {
         self.endpoint = Some(endpoint);
+    }
+
+    /// The exchange ended before its end. A client that left without any answer is accounted for as 499, as nginx does it.
+    pub(super) fn cut(&mut self, why: &'static str) {
+        self.cut = Some(why);
+        if self.status == 0 {
+            self.status = 499;
+        }
     }
 
     pub(super) fn answered(&mut self, status: u16) {

@@ -9,8 +9,8 @@ use crate::sys::ChunkSize;
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a client may go on sending after its last answer, and how many bytes are read for it.
-const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
-const LINGER_BYTES_MAX: usize = 1 << 20;
+const LINGER_TIMEOUT: Duration = Duration::from_secs(10);
+const LINGER_BYTES_MAX: usize = 64 << 20;
 
 /// Which way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

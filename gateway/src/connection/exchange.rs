@@ -20,8 +20,12 @@ use crate::http::rewrite;
 use crate::http::{ResponseHead, Version};
 use crate::sys::Socket;
 
-/// A client is watched for a reset only once its response is this late: most responses come sooner, and the watch costs
-/// a poll.
+/// Why an exchange was cut whose client left.
+pub(super) const CLIENT_GONE: &str = "client gone";
+
+/// A client is watched only once its response is this late: most responses come sooner, and the watch costs a poll.
+/// From then on its end of stream counts as leaving, since a closed tab says no more than that and must not hold its
+/// pod; a client that only finished sending has this long to get its answer.
 const WATCH_DELAY: Duration = Duration::from_secs(1);
 
 /// How long an idle upstream connection is trusted with a request that cannot be sent twice. Servers close idle
@@ -63,7 +67,7 @@ fn conclude(done: Result<Next, Broken>, call: &mut Call<'_>) -> Result<Next, Fai
         Ok(next) => Ok(next),
         Err(Broken::Early(failure) | Broken::Stale(failure)) => Err(failure),
         Err(Broken::Midway(cut, close)) => {
-            call.account.cut = Some(cut);
+            call.account.cut(cut);
             Ok(Next::Close(close))
         }
     }
@@ -98,7 +102,7 @@ async fn converse(client: &mut Inbox, mut upstream: Inbox, call: &mut Call<'_>) 
                         return Err(Broken::Early(Failure::UpstreamTimeout));
                     }
                 }
-                () = &mut watch, if uploaded.is_some() => return Err(Broken::Midway("client reset", Close::Now)),
+                () = &mut watch, if uploaded.is_some() => return Err(Broken::Midway(CLIENT_GONE, Close::Now)),
             }
         };
         downloaded.with_upload(uploaded.flatten())
@@ -118,7 +122,7 @@ async fn converse(client: &mut Inbox, mut upstream: Inbox, call: &mut Call<'_>) 
 
 async fn watch(client: &Socket) {
     tokio::time::sleep(WATCH_DELAY).await;
-    client.broken().await;
+    client.gone().await;
 }
 
 /// What the end of the upload means: the bytes sent, or `None` where the sandbox stopped reading and its answer is
@@ -129,7 +133,7 @@ fn after_upload(sent: &Result<u64, RelayError>, begun: &Cell<bool>) -> Result<Op
         Err(RelayError::Receiver | RelayError::ReceiverLate) => return Ok(None),
         Err(RelayError::Body(error)) => Failure::Body(*error),
         Err(RelayError::SenderLate) => Failure::BodyTimeout,
-        Err(RelayError::Sender) => return Err(Broken::Midway("client reset", Close::Now)),
+        Err(RelayError::Sender) => return Err(Broken::Midway(CLIENT_GONE, Close::Now)),
     };
     Err(if begun.get() { Broken::Midway("request body", Close::Linger) } else { Broken::Early(failure) })
 }
@@ -170,7 +174,7 @@ async fn final_head(upstream: &mut Inbox, client: &Socket, call: &Call<'_>) -> R
         if !head.is_interim() {
             return Ok(head);
         }
-        pass_interim(&head, client, call).await.map_err(|_| Broken::Midway("client reset", Close::Now))?;
+        pass_interim(&head, client, call).await.map_err(|_| Broken::Midway(CLIENT_GONE, Close::Now))?;
     }
     Err(Broken::Early(too_many_interim()))
 }
@@ -244,7 +248,7 @@ fn cut(error: &RelayError, ends_with_connection: bool) -> Broken {
         RelayError::Body(_) => Broken::Midway("response body", how),
         RelayError::Sender => Broken::Midway("upstream reset", how),
         RelayError::SenderLate => Broken::Midway("upstream silent", how),
-        RelayError::Receiver => Broken::Midway("client reset", Close::Now),
+        RelayError::Receiver => Broken::Midway(CLIENT_GONE, Close::Now),
         RelayError::ReceiverLate => Broken::Midway("client stalled", Close::Reset),
     }
 }

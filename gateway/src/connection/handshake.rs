@@ -29,12 +29,12 @@ pub(super) async fn handshake(client: &mut Inbox, mut call: Call<'_>, upgrade: &
         let mut answer = pin!(tokio::time::timeout(limit, answer(&mut upstream, &client.socket, &call)));
         tokio::select! {
             answer = &mut answer => Some(answer.unwrap_or(Err(Failure::UpstreamTimeout))?),
-            () = client.socket.broken() => None,
+            () = client.socket.gone() => None,
         }
     };
     let Some(answer) = answer else {
         // Nobody is left to tell; the dialled connection closes with this call.
-        call.account.cut = Some("client reset");
+        call.account.cut(exchange::CLIENT_GONE);
         return Ok(Next::Close(Close::Now));
     };
     if answer.status() != 101 {
@@ -54,7 +54,7 @@ pub(super) async fn handshake(client: &mut Inbox, mut call: Call<'_>, upgrade: &
     }
     let sending = tokio::time::timeout(close::ANSWER_TIMEOUT, client.socket.send_bytes(out));
     if !matches!(sending.await, Ok(Ok(_))) {
-        call.account.cut = Some("client reset");
+        call.account.cut(exchange::CLIENT_GONE);
         return Ok(Next::Close(Close::Now));
     }
     let (upstream, to_client) = upstream.into_parts();

@@ -186,16 +186,14 @@ impl Socket {
         Ok(send(self.as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL)?)
     }
 
-    /// Waits until the connection has failed, by a reset or because its peer vanished; an ordinary end of stream is no
-    /// failure. Takes nothing from the socket.
-    pub async fn broken(&self) {
+    /// Waits until the peer has sent its end, or the connection has failed. Takes nothing from the socket.
+    pub async fn gone(&self) {
         match &self.driver.means {
             Means::Ring(ring) => {
-                // POLLERR and POLLHUP are reported unasked, poll(2); a poll that fails leaves nothing to wait for
-                // either.
-                ring.poll(&self.fd, 0).await;
+                // A poll that fails leaves nothing to wait for either.
+                ring.poll(&self.fd, libc::POLLRDHUP).await;
             }
-            Means::Epoll(_) => while self.ready(Interest::ERROR).await.is_ok_and(|ready| !ready.is_error()) {},
+            Means::Epoll(_) => while self.ready(Interest::READABLE).await.is_ok_and(|ready| !ready.is_read_closed()) {},
         }
     }
 
