@@ -145,6 +145,21 @@ fn a_stream_is_a_line_when_it_opens_and_a_line_when_it_ends() {
 }
 
 #[test]
+fn what_a_client_has_read_is_counted_even_if_it_resets_in_the_same_moment() {
+    const ROUNDS: usize = 200;
+    let blue = named("blue");
+    let gateway = Gateway::builder().sandbox("1", blue.address()).start().unwrap();
+    for _ in 0..ROUNDS {
+        Stream::open(&gateway, "1").client.reset().unwrap();
+    }
+    let closed = || lines(&gateway, "stream closed");
+    wait::until("all closing lines", PATIENCE, || (closed().len() == ROUNDS).then_some(())).unwrap();
+    for line in closed() {
+        assert_eq!((&line["bytes_up"], &line["bytes_down"]), (&6.into(), &6.into()), "{line}");
+    }
+}
+
+#[test]
 fn a_stream_that_is_idle_or_old_is_ended_by_the_gateway() {
     let blue = named("blue");
     let with = |option: &str| Gateway::builder().sandbox("1", blue.address()).args([option, "1s"]).start().unwrap();
