@@ -11,6 +11,10 @@ mod drain;
 #[cfg(test)]
 mod engine_contract;
 #[cfg(test)]
+mod exchange;
+#[cfg(test)]
+mod failures;
+#[cfg(test)]
 mod http_rules;
 #[cfg(test)]
 mod limits;
@@ -26,6 +30,10 @@ mod routing;
 mod scene;
 #[cfg(test)]
 mod smuggling;
+#[cfg(test)]
+mod upgrade;
+#[cfg(test)]
+mod upstream;
 #[cfg(test)]
 mod users;
 #[cfg(test)]

@@ -13,7 +13,7 @@
 //! `POST /drain`, SIGTERM does that.
 //!
 //! It runs on the control thread, beside the directory. A client of it can take neither memory nor file descriptors
-//! without bound: see [`Limits`].
+//! without bound (`Limits`).
 
 use std::io;
 use std::pin::pin;
@@ -51,7 +51,7 @@ pub struct AdminState {
 
 /// Whether new clients should be sent here.
 pub trait Readiness: Send + Sync {
-    /// Why not, one short text per reason: `draining`, `directory unavailable`, `listeners not bound`. Empty: ready.
+    /// Why not, one short text per reason: `draining`, `directory unavailable`. Empty: ready.
     fn reasons(&self) -> Vec<&'static str>;
 }
 

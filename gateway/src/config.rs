@@ -165,7 +165,8 @@ pub struct HttpConfig {
     /// How long a connection without a request stays open. 75 s outlives the 60 s of most load balancers' idle
     /// timeouts.
     pub keepalive_timeout: Duration,
-    /// How long a body may make no progress, in either direction.
+    /// How long a body may make no progress: a request's on either side, a response's towards the client. For how long
+    /// the sandbox may be silent within a response, [`StreamConfig::idle_timeout`] says: server-sent events wait.
     pub body_timeout: Duration,
     /// From the end of a request to the end of the sandbox's response head. Long, since sandboxes run their users'
     /// work.

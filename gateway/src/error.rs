@@ -91,7 +91,8 @@ impl Outward {
 }
 
 impl Failure {
-    /// DESIGN's failure table. After a framing error nobody can say where the next request would begin, so those close.
+    /// The README's failure table. After a framing error nobody can say where the next request would begin, so those
+    /// close.
     fn outward(&self) -> Outward {
         match self {
             Self::Head(error) => head(error),

@@ -1,7 +1,7 @@
 //! The unsafe directory: safe functions over system calls and the kernel's rings.
 //!
 //! Everything below is safe to call. What makes it so is stated where it is kept: an operation that the kernel still
-//! works on owns its buffer and its socket ([`ring`]), a chunk of pool memory has one owner at a time ([`pool`]).
+//! works on owns its buffer and its socket (`ring`), a chunk of pool memory has one owner at a time (`pool`).
 #![expect(unsafe_code, reason = "the one module that may: system calls, rings and the memory shared with them")]
 
 pub mod cpu;

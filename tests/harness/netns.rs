@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::process::Command;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result, ensure};
 use nix::sched::{CloneFlags, setns};
@@ -11,16 +11,23 @@ use nix::sched::{CloneFlags, setns};
 pub struct NetNs {
     name: String,
     device: String,
-    subnet: u8,
+    /// The first address of its /30.
+    subnet: u32,
 }
+
+/// 10.213.0.0/16, cut into subnets of four addresses.
+const NETWORK: u32 = u32::from_be_bytes([10, 213, 0, 0]);
+const SUBNET_BITS: u32 = 0xfffc;
 
 impl NetNs {
     /// A namespace that can talk to this one.
     pub fn joined() -> Result<Self> {
-        static NEXT: AtomicU8 = AtomicU8::new(1);
-        let subnet = NEXT.fetch_add(1, Ordering::Relaxed);
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let id = std::process::id();
-        let world = Self { name: format!("sg{id}-{subnet}"), device: format!("sg{}v{subnet}", id % 100_000), subnet };
+        // Another run of the stories at the same time has other names and, but for a rare chance, other addresses.
+        let subnet = NETWORK | ((id.wrapping_mul(16) + number) << 2) & SUBNET_BITS;
+        let world = Self { name: format!("sg{id}-{number}"), device: format!("sg{}v{number}", id % 100_000), subnet };
         let Self { name, device, .. } = &world;
         let peer = format!("{device}p");
         ip(&["netns", "add", name])?;
@@ -34,11 +41,11 @@ impl NetNs {
 
     /// This side's address.
     pub fn host_address(&self) -> IpAddr {
-        Ipv4Addr::new(10, 213, self.subnet, 1).into()
+        Ipv4Addr::from(self.subnet + 1).into()
     }
 
     fn other_address(&self) -> IpAddr {
-        Ipv4Addr::new(10, 213, self.subnet, 2).into()
+        Ipv4Addr::from(self.subnet + 2).into()
     }
 
     /// Connects from the other host.

@@ -33,7 +33,8 @@ fn a_request_line_of_8_kib_is_served_and_a_longer_one_gets_414() {
 
 #[test]
 fn a_request_line_without_an_end_gets_414_as_soon_as_it_is_too_long() {
-    Scene::plain().assert_refuses("G".repeat(8193), 414, "uri_too_long", "line_too_long");
+    // A line without an end is looked at for each further KiB.
+    Scene::plain().assert_refuses("G".repeat(8192 + 1024), 414, "uri_too_long", "line_too_long");
 }
 
 #[test]
@@ -62,13 +63,13 @@ fn a_head_of_100_fields_is_served_and_one_of_101_gets_431() {
 
 #[test]
 fn the_limits_are_options() {
-    let arguments = ["--request-line-bytes-max", "64", "--head-bytes-max", "256", "--head-fields-max", "4"];
+    let arguments = ["--request-line-bytes-max", "256", "--head-bytes-max", "512", "--head-fields-max", "4"];
     let pod = || Pod::answering(crate::scene::OK).unwrap();
     let scene = || Scene::with(pod(), &arguments);
-    assert_eq!(scene().ask(head(256, 4)).status(), 200);
+    assert_eq!(scene().ask(head(512, 4)).status(), 200);
     let answers = [
-        (line(65) + "\r\nHost: gw.example\r\n\r\n", 414, "uri_too_long"),
-        (head(257, 4), 431, "header_too_large"),
+        (line(257) + "\r\nHost: gw.example\r\n\r\n", 414, "uri_too_long"),
+        (head(513, 4), 431, "header_too_large"),
         (head(200, 5), 431, "header_too_large"),
     ];
     for (request, status, code) in answers {

@@ -55,8 +55,15 @@ pub(crate) fn gateway() -> anyhow::Result<PathBuf> {
 ///
 /// When it cannot be started, and when it ends with another status than 0.
 pub(crate) fn succeed(command: &mut Command) -> anyhow::Result<()> {
-    let program = command.get_program().to_string_lossy().into_owned();
-    let status = command.status().with_context(|| format!("cannot run {program}"))?;
-    ensure!(status.success(), "{program} failed ({status})");
+    let name = name(command);
+    let status = command.status().with_context(|| format!("cannot run {name}"))?;
+    ensure!(status.success(), "{name} failed ({status})");
     Ok(())
+}
+
+/// The program and its first argument, which is the task of those that have several.
+fn name(command: &Command) -> String {
+    let program = Path::new(command.get_program()).file_name().unwrap_or_default().to_string_lossy();
+    let first = command.get_args().next().unwrap_or_default().to_string_lossy();
+    format!("{program} {first}").trim_end().to_owned()
 }

@@ -97,7 +97,7 @@ fn fuzz_targets() -> anyhow::Result<Outcome> {
             .args(["--config", "profile.dev.package.'*'.opt-level=1"])
             .env("CARGO_TARGET_DIR", target::directory()?)
             // A check links nothing, so that libFuzzer, which is C++, need not be built; the name is all that is read.
-            .env("CUSTOM_LIBFUZZER_PATH", "libfuzzer.a"),
+            .env("CUSTOM_LIBFUZZER_PATH", "./libfuzzer.a"),
     )?;
     Ok(Outcome::Passed)
 }

@@ -2,6 +2,7 @@
 
 mod tally;
 
+use std::io;
 use std::num::NonZero;
 use std::process::ExitCode;
 use std::thread;
@@ -48,15 +49,15 @@ pub(crate) fn suite(filter: Option<&str>, environment: &[(&str, &str)]) -> anyho
     command.env("GATEWAY_BIN", target::program("gateway")?).envs(environment.iter().copied());
     command.args(["--workspace", "--no-fail-fast"]).args(filter);
     command.args(["--", "--test-threads", &threads().to_string()]);
-    tally::follow(&mut command).context("cannot run the tests")
+    tally::follow(&mut command, io::stdout(), io::stderr()).context("cannot run the tests")
 }
 
 /// Tests that run at the same time in a runner.
 ///
-/// A story mostly waits, for a page to load or a deadline to pass, so two for each core keep the machine busy. A few start
-/// what fills a machine, such as a browser or ten thousand sockets: past eight at once they would only take time, memory
-/// and descriptors from each other. One alone would make libtest run it on the main thread, and a test that is skipped
-/// is told from another by the name of its thread.
+/// A story mostly waits, for a page to load or a deadline to pass, so two for each core keep the machine busy. A few
+/// start what fills a machine, such as a browser or ten thousand sockets: past eight at once they would only take time,
+/// memory and descriptors from each other. One alone would make libtest run it on the main thread, and a test that is
+/// skipped is told from another by the name of its thread.
 fn threads() -> usize {
     let cores = thread::available_parallelism().map_or(1, NonZero::get);
     (2 * cores).clamp(2, 8)

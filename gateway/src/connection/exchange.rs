@@ -92,7 +92,11 @@ async fn converse(client: &mut Inbox, mut upstream: Inbox, call: &mut Call<'_>) 
                     deadline.as_mut().reset(Instant::now() + http.response_timeout);
                 }
                 () = &mut deadline, if uploaded.is_some() && !begun.get() => {
-                    return Err(Broken::Early(Failure::UpstreamTimeout));
+                    // Asked once more: the conditions of a select are looked at when it begins, and the response may have
+                    // begun since.
+                    if !begun.get() {
+                        return Err(Broken::Early(Failure::UpstreamTimeout));
+                    }
                 }
                 () = &mut watch, if uploaded.is_some() => return Err(Broken::Midway("client reset", Close::Now)),
             }

@@ -19,7 +19,8 @@ pub enum Known {
     Expect,
     /// `Host`.
     Host,
-    /// A field for one hop that is always dropped: `Keep-Alive`, `Proxy-*`, `TE`, `Trailer`.
+    /// A field that is always dropped: for one hop, as `Keep-Alive`, `Proxy-*`, `TE`, `Trailer`; or with underscores where
+    /// one of the fields below has hyphens.
     Hop,
     /// `Location`.
     Location,
@@ -72,13 +73,14 @@ impl Known {
     }
 
     /// What the field `name` is, which begins with `X-`. An underscore counts as a hyphen: CGI and WSGI cannot tell
-    /// `X_Forwarded_For` from `X-Forwarded-For`, so a client must not be able to send either.
+    /// `X_Forwarded_For` from `X-Forwarded-For`, so a client must not be able to send either. No proxy writes the former, but
+    /// many pass it on, so that it is dropped even where proxies are believed.
     fn of_extension(name: &[u8]) -> Self {
         let is = |other: &str| {
             let same = |(&got, want): (&u8, u8)| got.eq_ignore_ascii_case(&want) || (got == b'_' && want == b'-');
             name.len() == other.len() && name.iter().zip(other.bytes()).all(same)
         };
-        match name.len() {
+        let known = match name.len() {
             9 if is("x-real-ip") => Self::Claim,
             12 if is("x-request-id") => Self::RequestId,
             15 if is("x-forwarded-for") => Self::ForwardedFor,
@@ -87,7 +89,8 @@ impl Known {
             17 if is("x-forwarded-proto") => Self::ForwardedProto,
             18 if is("x-forwarded-server") || is("x-forwarded-prefix") => Self::Claim,
             _ => Self::Other,
-        }
+        };
+        if known != Self::Other && name.contains(&b'_') { Self::Hop } else { known }
     }
 }
 

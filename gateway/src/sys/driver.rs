@@ -1,7 +1,7 @@
 //! One worker's thread: which runtime it runs on, and how it accepts and connects.
 //!
 //! With io_uring the thread runs tokio-uring, which brings the executor, the timers and accept; the ring beside it
-//! ([`super::ring`]) moves the bytes. Where the kernel or a seccomp profile refuses io_uring, the same program runs on
+//! (`ring`) moves the bytes. Where the kernel or a seccomp profile refuses io_uring, the same program runs on
 //! tokio's epoll.
 
 use std::future::Future;
@@ -32,8 +32,8 @@ pub enum Backend {
 
 impl Backend {
     /// The best one this process may use, and why it is not io_uring where it is not: `io_uring_setup(2)` fails with
-    /// `EPERM` under `kernel.io_uring_disabled` or a seccomp profile, and with `ENOSYS` where the kernel lacks it;
-    /// provided buffer rings need Linux 5.19.
+    /// `EPERM` under `kernel.io_uring_disabled` or a seccomp profile, with `ENOSYS` where the kernel lacks it, and with
+    /// `EINVAL` before Linux 6.0, which brought `IORING_SETUP_SINGLE_ISSUER`.
     #[must_use]
     pub fn detect() -> (Self, Option<io::Error>) {
         match Ring::new() {

@@ -240,7 +240,7 @@ impl Drop for Ring {
 }
 
 /// Deferred task running (Linux 6.1) lets completions run where this thread asks for them and never interrupts it;
-/// older kernels get the cooperative kind.
+/// Linux 6.0 gets the cooperative kind.
 fn setup() -> io::Result<IoUring> {
     let mut builder = IoUring::builder();
     builder.setup_cqsize(COMPLETION_ENTRIES).setup_single_issuer().setup_taskrun_flag();

@@ -127,6 +127,14 @@ fn claims_of_strangers_are_replaced() {
     }
 }
 
+/// A proxy adds to the fields that it knows, and may pass on what a stranger wrote beside them.
+#[test]
+fn underscores_are_never_a_proxys() {
+    let f = Forwarding { client_trusted: true, ..forwarding() };
+    let fields = "X_Forwarded_For: 203.0.113.9\r\nX-Forwarded_Host: evil.example\r\nX_Real_IP: 203.0.113.9\r\nX_Request_Id: x\r\n";
+    assert_eq!(forwarded(fields, &f), forwarded("", &f));
+}
+
 #[test]
 fn claims_of_trusted_proxies_are_passed_on() {
     let f = Forwarding { client_trusted: true, ..forwarding() };

@@ -1,0 +1,5 @@
+//! The upgrade to a stream: what counts as one, what opens it, and which bytes pass when.
+
+mod opening;
+mod refused;
+mod stream;
