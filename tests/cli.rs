@@ -1,4 +1,5 @@
-//! `gateway serve` as it is started: what wins, what is printed, and what a start that cannot succeed says and ends with.
+//! `gateway serve` as it is started: what wins, what is printed, and what a start that cannot succeed says and ends
+//! with.
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};

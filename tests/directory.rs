@@ -1,4 +1,5 @@
-//! The Redis directory as the gateway's clients and its sandbox manager see it: a real server, written by another client.
+//! The Redis directory as the gateway's clients and its sandbox manager see it: a real server, written by another
+//! client.
 
 mod coherence;
 mod endpoints;

@@ -15,7 +15,8 @@ fn a_request_is_one_line_with_everything_about_it() {
     let blue = named("blue");
     let gateway = Gateway::builder().sandbox("37579", blue.address()).start().unwrap();
     let mut client = Client::connect(gateway.addr()).unwrap();
-    let post = "POST /vnc/37579/a%20file?token=secret HTTP/1.1\r\nHost: g\r\nContent-Length: 5\r\nX-Request-Id: abc-123\r\n\r\n";
+    let post = "POST /vnc/37579/a%20file?token=secret HTTP/1.1\r\nHost: g\r\nContent-Length: 5\r\n\
+        X-Request-Id: abc-123\r\n\r\n";
     assert_eq!(client.ask(format!("{post}12345")).unwrap().status(), 200);
 
     let line = logged(&gateway, "request", "abc-123");

@@ -13,8 +13,8 @@ use crate::users::{named, request_to, until_metric, who};
 
 const UNKNOWN: &str = "404 sandbox_not_found";
 
-/// Every way to change the hash, and what the sandbox is then. No pause, no retry: the server sends its pushes before it
-/// answers the writer, so on one machine they have arrived when the next request does.
+/// Every way to change the hash, and what the sandbox is then. No pause, no retry: the server sends its pushes before
+/// it answers the writer, so on one machine they have arrived when the next request does.
 #[test]
 fn the_next_request_sees_any_change_by_another_client() {
     let (blue, green) = (named("blue"), named("green"));

@@ -73,7 +73,8 @@ fn an_outage_closes_no_stream_and_what_left_meanwhile_is_closed_after_it() {
     until_gone(&scene, 1.0);
 }
 
-/// A server that has lost its data looks like one whose sandboxes have all gone. Cutting every user off would be the wrong guess.
+/// A server that has lost its data looks like one whose sandboxes have all gone. Cutting every user off would be the
+/// wrong guess.
 #[test]
 fn a_server_that_comes_back_empty_closes_no_stream_until_it_has_spoken() {
     let (blue, green) = (named("blue"), named("green"));
