@@ -207,8 +207,8 @@ struct Family {
     samples: Vec<String>,
 }
 
-/// Reads the text format strictly: comments before samples, samples only of the family that was announced, every value
-/// a number.
+/// Reads the text format strictly: comments before samples, samples only of the family that was announced, every
+/// value a number.
 fn parse(text: &str) -> HashMap<&str, Family> {
     assert!(text.ends_with('\n'));
     let mut families: HashMap<&str, Family> = HashMap::new();

@@ -1,10 +1,10 @@
-//! SIGTERM, as a rolling update sends it: nobody who was accepted goes without an answer, streams get their time, exit
-//! 0.
+//! SIGTERM, as a rolling update sends it: nobody who was accepted goes without an answer, streams get their time,
+//! exit 0.
 //!
 //! What is asserted about a request on a kept connection, where the gateway may close at the very moment in which the
 //! client sends (RFC 9112, section 9.5): one that was sent before the signal is answered whole, whatever state its
-//! connection was in, because its bytes had arrived. One that was sent later is answered whole, or not by a single byte
-//! and never reached a pod, so that the client may send it again elsewhere.
+//! connection was in, because its bytes had arrived. One that was sent later is answered whole, or not by a single
+//! byte and never reached a pod, so that the client may send it again elsewhere.
 
 mod load;
 mod phases;

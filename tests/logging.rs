@@ -16,7 +16,7 @@ fn a_request_is_one_line_with_everything_about_it() {
     let gateway = Gateway::builder().sandbox("37579", blue.address()).start().unwrap();
     let mut client = Client::connect(gateway.addr()).unwrap();
     let post = "POST /vnc/37579/a%20file?token=secret HTTP/1.1\r\nHost: g\r\nContent-Length: 5\r\n\
-     X-Request-Id: abc-123\r\n\r\n";
+        X-Request-Id: abc-123\r\n\r\n";
     assert_eq!(client.ask(format!("{post}12345")).unwrap().status(), 200);
 
     let line = logged(&gateway, "request", "abc-123");
@@ -143,6 +143,21 @@ fn a_stream_is_a_line_when_it_opens_and_a_line_when_it_ends() {
     }
     assert!(closed["duration_ms"].is_u64() && closed["stream"].is_u64(), "{closed}");
     assert_eq!((lines(&gateway, "request").len(), lines(&gateway, "stream closed").len()), (4, 4));
+}
+
+#[test]
+fn what_a_client_has_read_is_counted_even_if_it_resets_in_the_same_moment() {
+    const ROUNDS: usize = 200;
+    let blue = named("blue");
+    let gateway = Gateway::builder().sandbox("1", blue.address()).start().unwrap();
+    for _ in 0..ROUNDS {
+        Stream::open(&gateway, "1").client.reset().unwrap();
+    }
+    let closed = || lines(&gateway, "stream closed");
+    wait::until("all closing lines", PATIENCE, || (closed().len() == ROUNDS).then_some(())).unwrap();
+    for line in closed() {
+        assert_eq!((&line["bytes_up"], &line["bytes_down"]), (&6.into(), &6.into()), "{line}");
+    }
 }
 
 #[test]

@@ -11,7 +11,7 @@ use gateway_tests::wait::{self, PATIENCE};
 use tempfile::TempDir;
 
 use super::{command, set};
-use crate::users::{named, until_ready, who};
+use crate::users::{named, until_metric, until_ready, who};
 
 #[test]
 fn a_password_in_the_url() {
@@ -42,7 +42,7 @@ fn a_password_in_a_file_that_is_rotated() {
     std::fs::write(file.path(), "second\n").unwrap();
     command(&with("first"), &["CONFIG", "SET", "requirepass", "second"]);
     command(&with("second"), &["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
-    until_metric_reconnected(&gateway);
+    until_metric(&gateway, "gateway_redis_reconnects_total", &[], 1.0);
     until_ready(&gateway, 200);
     assert_coherent(&gateway, &with("second"));
 }
@@ -50,12 +50,14 @@ fn a_password_in_a_file_that_is_rotated() {
 #[test]
 fn a_wrong_password_is_complained_about_and_not_shown() {
     let Some(redis) = start(&["--requirepass", "correct"]) else { return };
-    let url = format!("redis://:incorrect@{}/", redis.address());
-    let gateway = Gateway::builder().env("GATEWAY_REDIS", url).start().unwrap();
-    let complaint = gateway.logged("a complaint", PATIENCE, |record| record["level"] == "WARN").unwrap();
-    assert!(complaint["error"].as_str().unwrap().contains("WRONGPASS"), "{complaint}");
-    assert_eq!((gateway.readiness().unwrap(), who(&gateway, "1").as_str()), (503, "503 directory_unavailable"));
-    assert!(!gateway.log().iter().any(|line| line.contains("incorrect")), "{:?}", gateway.log());
+    let wrong = format!("redis://:incorrect@{}/", redis.address());
+    for (url, complaint) in [(wrong, "WRONGPASS"), (redis.url(), "NOAUTH")] {
+        let gateway = Gateway::builder().env("GATEWAY_REDIS", url).start().unwrap();
+        let warning = gateway.logged("a complaint", PATIENCE, |record| record["level"] == "WARN").unwrap();
+        assert!(warning["error"].as_str().unwrap().contains(complaint), "{warning}");
+        assert_eq!((gateway.readiness().unwrap(), who(&gateway, "1").as_str()), (503, "503 directory_unavailable"));
+        assert!(!gateway.log().iter().any(|line| line.contains("incorrect")), "{:?}", gateway.log());
+    }
 }
 
 #[test]
@@ -152,10 +154,6 @@ fn assert_coherent(gateway: &Gateway, writer: &str) {
     assert_eq!(who(gateway, "37579"), "200 green");
     command(writer, &["HDEL", "vnc_sandboxes", "Sandbox_ID_37579"]);
     assert_eq!(who(gateway, "37579"), "404 sandbox_not_found");
-}
-
-fn until_metric_reconnected(gateway: &Gateway) {
-    crate::users::until_metric(gateway, "gateway_redis_reconnects_total", &[], 1.0);
 }
 
 /// Writes an authority, a server's certificate for `localhost` and 127.0.0.1 under it, and another authority into

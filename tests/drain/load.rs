@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread;
+use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
 use gateway_tests::gateway::Gateway;
@@ -10,6 +10,7 @@ use gateway_tests::pod::Pod;
 use gateway_tests::wait::{self, PATIENCE};
 use gateway_tests::wire::{Client, End};
 use nix::sys::signal::Signal;
+use socket2::SockRef;
 
 use super::{REQUEST, assert_exit, gateway, kept, until_refused};
 use crate::users::{Stream, named, until_metric};
@@ -61,6 +62,30 @@ fn what_arrived_before_the_signal_is_answered_whatever_was_waiting() {
     }
     assert_eq!(stream.client.exactly(5).unwrap(), b"first");
     drop(stream);
+    assert_exit(&mut gateway, PATIENCE);
+}
+
+/// More connections arrive than are served: what was completed before the listener stopped is served, what comes later is
+/// refused, and the flood does not keep the listener open.
+#[test]
+fn connections_that_never_cease_to_come_are_refused() {
+    let blue = named("blue");
+    let mut gateway =
+        gateway(&blue, |gateway| gateway.args(["--drain-timeout", "1h", "--log-level", "info,access=off"]));
+    let connected = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        let flood = || {
+            while let Ok(stream) = std::net::TcpStream::connect(gateway.addr()) {
+                connected.fetch_add(1, Ordering::SeqCst);
+                // Nobody is waited for, and the port is not kept for a minute.
+                SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+            }
+        };
+        let flood: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(flood)).collect();
+        wait::until("the flood", PATIENCE, || (connected.load(Ordering::SeqCst) > 1000).then_some(())).unwrap();
+        gateway.signal(Signal::SIGTERM).unwrap();
+        wait::until("refusals", PATIENCE, || flood.iter().all(ScopedJoinHandle::is_finished).then_some(())).unwrap();
+    });
     assert_exit(&mut gateway, PATIENCE);
 }
 

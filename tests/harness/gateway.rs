@@ -32,8 +32,8 @@ pub struct Gateway {
     admin: SocketAddr,
 }
 
-/// What to start, in the words of the command line. `STORIES_IO` in the environment chooses what the workers wait with
-/// where a story does not.
+/// What to start, in the words of the command line. `STORIES_IO` in the environment chooses what the workers wait
+/// with where a story does not.
 #[derive(Debug, Default)]
 #[must_use = "nothing runs before `start`"]
 pub struct GatewayBuilder {

@@ -5,8 +5,10 @@
 //! soon as the other socket has taken them, or has not: then the remainder moves to memory of its own, and nothing more
 //! is read until it is gone. So an idle direction holds no memory, and a stalled one at most a chunk.
 
+use std::future::poll_fn;
 use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
+use std::task::Poll;
 use std::time::Duration;
 
 use super::Tunnel;
@@ -26,7 +28,7 @@ pub async fn run(tunnel: Tunnel, stream: &StreamGuard) -> Ended {
     let reset = {
         let mut up = pin!(pump(&client, &upstream, to_upstream, stream, Direction::Up));
         let mut down = pin!(pump(&upstream, &client, to_client, stream, Direction::Down));
-        loop {
+        let reset = loop {
             let event = tokio::select! {
                 end = &mut up, if !state.has_ended(Peer::Client) => Event::Ended(Peer::Client, end),
                 end = &mut down, if !state.has_ended(Peer::Upstream) => Event::Ended(Peer::Upstream, end),
@@ -38,8 +40,16 @@ pub async fn run(tunnel: Tunnel, stream: &StreamGuard) -> Ended {
                 Action::PassEnd(Peer::Upstream) => pass_end(&upstream),
                 Action::Finish { reset } => break reset,
             }
+        };
+        // What the other direction had delivered by then is counted: its client may have read it before it left.
+        if !state.has_ended(Peer::Client) {
+            let _over = poll_once(up.as_mut()).await;
+        }
+        if !state.has_ended(Peer::Upstream) {
+            let _over = poll_once(down.as_mut()).await;
         }
         // Leaving this block drops what is still being received: the stream is given up, its bytes with it.
+        reset
     };
     match reset {
         Some(Peer::Client) => client.reset_on_close(),
@@ -47,6 +57,15 @@ pub async fn run(tunnel: Tunnel, stream: &StreamGuard) -> Ended {
         None => {}
     }
     state.first().unwrap_or(Ended { side: Side::Gateway, reason: Reason::Failed })
+}
+
+/// What `future` comes to without waiting for it.
+async fn poll_once<F: Future>(mut future: Pin<&mut F>) -> Option<F::Output> {
+    poll_fn(|context| match future.as_mut().poll(context) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending => Poll::Ready(None),
+    })
+    .await
 }
 
 fn pass_end(peer: &Socket) {

@@ -166,19 +166,19 @@ impl HalfClose {
                 self.note(Side::Gateway, reason);
                 Action::Finish { reset: None }
             }
-            Event::Ended(peer, DirectionEnd::Broken(reason)) => {
-                self.note(peer.side(), reason);
-                Action::Finish { reset: Some(peer.other()) }
-            }
             Event::Ended(peer, end) => {
-                // A direction that cannot be delivered ended because of the side that no longer takes it.
-                match end {
-                    DirectionEnd::Undeliverable => self.note(peer.other().side(), Reason::Reset),
-                    _ => self.note(peer.side(), Reason::Fin),
-                }
                 match peer {
                     Peer::Client => self.client_ended = true,
                     Peer::Upstream => self.upstream_ended = true,
+                }
+                match end {
+                    DirectionEnd::Fin => self.note(peer.side(), Reason::Fin),
+                    DirectionEnd::Broken(reason) => {
+                        self.note(peer.side(), reason);
+                        return Action::Finish { reset: Some(peer.other()) };
+                    }
+                    // A direction that cannot be delivered ended because of the side that no longer takes it.
+                    DirectionEnd::Undeliverable => self.note(peer.other().side(), Reason::Reset),
                 }
                 if self.client_ended && self.upstream_ended {
                     Action::Finish { reset: None }

@@ -2,11 +2,11 @@
 //!
 //! A push may lie in the socket's queue while the control thread has yet to be scheduled, and on a busy machine that
 //! takes milliseconds. A worker that trusted its cache meanwhile would route to a sandbox whose writer has long been
-//! told `OK`. So a lookup asks first whether anything is unread: a peek at the socket (a fifth of a microsecond), and a
-//! flag that says whether what was read has been handled. Mostly nothing is; otherwise the lookup waits until the
+//! told `OK`. So a lookup asks first whether anything is unread: a peek at the socket (a fifth of a microsecond), and
+//! a flag that says whether what was read has been handled. Mostly nothing is; otherwise the lookup waits until the
 //! control thread has caught up. What Redis has sent before it answered its writer is thereby seen by every lookup
-//! after that answer, as far as the network keeps that order: always on one machine (Redis writes its pushes first),
-//! nearly always between several.
+//! after that answer, as far as the network keeps that order: always on one machine (Redis writes its pushes first;
+//! those of FLUSHALL and FLUSHDB are the exception and follow the answer), nearly always between several.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
