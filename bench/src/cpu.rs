@@ -1,7 +1,7 @@
 //! What the whole machine works while something is measured.
 //!
-//! A process's own processor time leaves out what the kernel does on its behalf in interrupts and on other threads, which
-//! for traffic on loopback is much of the work. What counts is the time in which no processor was idle.
+//! A process's own processor time leaves out what the kernel does on its behalf in interrupts and on other threads,
+//! which for traffic on loopback is much of the work. What counts is the time in which no processor was idle.
 
 use std::fs;
 use std::time::{Duration, Instant};

@@ -1,7 +1,7 @@
 //! The bench suite: what the gateway costs, side by side with the same traffic without it.
 //!
-//! One workload so far, small exchanges that come back (`echo`), short enough to show in CI that the suite runs. It asserts
-//! nothing about the numbers: of a development build they mean little, and on a busy machine nothing.
+//! One workload so far, small exchanges that come back (`echo`), short enough to show in CI that the suite runs. It
+//! asserts nothing about the numbers: of a development build they mean little, and on a busy machine nothing.
 
 mod cpu;
 mod echo;
