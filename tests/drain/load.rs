@@ -65,8 +65,8 @@ fn what_arrived_before_the_signal_is_answered_whatever_was_waiting() {
     assert_exit(&mut gateway, PATIENCE);
 }
 
-/// More connections arrive than are served: what was completed before the listener stopped is served, what comes later is
-/// refused, and the flood does not keep the listener open.
+/// More connections arrive than are served: what was completed before the listener stopped is served, what comes later
+/// is refused, and the flood does not keep the listener open.
 #[test]
 fn connections_that_never_cease_to_come_are_refused() {
     let blue = named("blue");

@@ -63,7 +63,8 @@ impl Account {
         self.endpoint = Some(endpoint);
     }
 
-    /// The exchange ended before its end. A client that left without any answer is accounted for as 499, as nginx does it.
+    /// The exchange ended before its end. A client that left without any answer is accounted for as 499, as nginx does
+    /// it.
     pub(super) fn cut(&mut self, why: &'static str) {
         self.cut = Some(why);
         if self.status == 0 {
