@@ -78,8 +78,8 @@ impl NetNs {
 
 impl Drop for NetNs {
     fn drop(&mut self) {
-        // The pair by itself, since a namespace outlives its name for as long as a socket in it does: with the cable cut,
-        // a connection that was never told of its end keeps it for minutes.
+        // The pair by itself, since a namespace outlives its name for as long as a socket in it does: with the cable
+        // cut, a connection that was never told of its end keeps it for minutes.
         for removal in [["link", "delete", &self.device], ["netns", "delete", &self.name]] {
             if let Err(error) = ip(&removal) {
                 eprintln!("the namespace {} stays: {error:#}", self.name);
