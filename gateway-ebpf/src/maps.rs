@@ -1,13 +1,40 @@
 //! The maps: who owns each, what its key is, and how long an entry lives.
+//!
+//! Each worker of the gateway loads an object of its own, so nothing here is shared between workers. The sizes are
+//! those of a test; the worker sets its own when it loads the object.
 
+use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::PerCpuArray;
-use gateway_common::Passed;
+use aya_ebpf::maps::{Array, HashMap, RingBuf, SockMap};
+use gateway_common::Flow;
 
-/// What the verdict program let through to user space, over all sockets.
+/// Sockets of a worker in the worker's own numbers; two for each stream.
+const SOCKETS: u32 = 64;
+
+/// Which index a socket has.
 ///
-/// - Owner: the process that loaded the object. The programs add, user space sums over the CPUs and never writes.
-/// - Key: always 0.
-/// - Lifetime: begins at zero with the object, ends with the owner; no entry is ever deleted.
+/// - Owner: the worker enters both sockets of a stream when it is first offloaded, and removes them when it ends.
+/// - Key: the socket's cookie (`sock_gen_cookie` in net/core/sock_diag.c), which is never used again.
+/// - Lifetime: as long as the stream. Entries are allocated one by one, since most workers have far fewer than fit.
 #[map]
-pub static PASSED: PerCpuArray<Passed> = PerCpuArray::with_max_entries(1, 0);
+pub static INDICES: HashMap<u64, u32> = HashMap::with_max_entries(SOCKETS, BPF_F_NO_PREALLOC);
+
+/// The sockets, and the place where the program hangs on them.
+///
+/// - Owner: the worker enters them; the kernel removes a socket when it is closed.
+/// - Key: the index.
+#[map]
+pub static PEERS: SockMap = SockMap::with_max_entries(SOCKETS, 0);
+
+/// What is known and allowed for what arrives on a socket.
+///
+/// - Owner: the program of one half of each value, the worker of the other, which has the array in its memory.
+/// - Key: the index.
+/// - Lifetime: a value begins at zero with its stream; the array ends with the worker.
+#[map]
+pub static FLOWS: Array<Flow<u64>> = Array::with_max_entries(SOCKETS, BPF_F_MMAPABLE);
+
+/// Indices for which the worker has something to do: bytes went up although it had left the way to us, or the credit
+/// runs low. An event that finds no room is lost; the worker looks at all its flows once a second besides.
+#[map]
+pub static EVENTS: RingBuf = RingBuf::with_byte_size(64 << 10, 0);

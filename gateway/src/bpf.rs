@@ -4,47 +4,28 @@
 //! needs no BPF toolchain.
 
 pub mod capability;
+pub mod offload;
 
 use std::error::Error;
 use std::io;
+use std::num::NonZeroU32;
 
-use aya::maps::{MapError, PerCpuArray};
+use aya::maps::MapError;
 use aya::programs::{ProgramError, SkSkb};
 use aya::util::KernelVersion;
-use aya::{Ebpf, EbpfError};
-use gateway_common::{ABI_SECTION, ABI_VERSION, Passed};
+use aya::{Ebpf, EbpfError, EbpfLoader};
+use gateway_common::{ABI_SECTION, ABI_VERSION};
 use nix::errno::Errno;
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
 
 use capability::{Capabilities, Capability};
 
-/// The programs in the kernel. Dropping it takes them out, once no socket map holds them any more.
-#[derive(Debug)]
-pub struct Programs {
-    ebpf: Ebpf,
-}
-
-impl Programs {
-    /// What the verdict program has let through to user space on all its sockets, summed over the CPUs.
-    ///
-    /// # Errors
-    /// When the map cannot be read.
-    pub fn passed(&self) -> Result<Passed, MapError> {
-        let map = self.ebpf.map(PASSED).expect("the ABI version vouches for the maps");
-        let per_cpu = PerCpuArray::<_, Passed>::try_from(map)?.get(&0, 0)?;
-        Ok(per_cpu.iter().fold(Passed::default(), |sum, cpu| Passed {
-            bytes: sum.bytes.wrapping_add(cpu.bytes),
-            skbs: sum.skbs.wrapping_add(cpu.skbs),
-        }))
-    }
-}
-
-/// Loads the embedded programs into the kernel, where the verifier has the last word. Nothing is attached yet.
+/// Whether the kernel takes the embedded programs; the verifier has the last word. Nothing stays behind.
 ///
 /// # Errors
 /// Names what is missing, as far as the kernel's answer and this process's own state tell.
-pub fn load() -> Result<Programs, LoadError> {
-    load_object(OBJECT)
+pub fn check() -> Result<(), LoadError> {
+    load(OBJECT, NonZeroU32::MIN, 0).map(drop)
 }
 
 /// Why the kernel programs are not in the kernel.
@@ -105,19 +86,27 @@ pub enum LoadError {
 /// Aligned, because the ELF reader works on the bytes in place.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../gateway-ebpf/gateway.bpf.o");
 
-/// `gateway-ebpf/src/maps.rs`
-const PASSED: &str = "PASSED";
-
 /// `gateway-ebpf/src/sockmap.rs`
 const SOCKMAP_VERDICT: &str = "sockmap_verdict";
 
-fn load_object(object: &[u8]) -> Result<Programs, LoadError> {
+/// Loads `object` with room for `sockets` sockets. Nothing is attached yet. Messages of the programs up to `log_level`
+/// reach the log, 0 is none.
+fn load(object: &[u8], sockets: NonZeroU32, log_level: u8) -> Result<Ebpf, LoadError> {
     check_abi(object)?;
-    let mut ebpf = Ebpf::load(object).map_err(refused)?;
-    let verdict = ebpf.program_mut(SOCKMAP_VERDICT).expect("the ABI version vouches for the programs");
-    let verdict: &mut SkSkb = verdict.try_into().expect("the ABI version vouches for the programs' types");
+    let mut loader = EbpfLoader::new();
+    loader.override_global(aya_log::LEVEL, &log_level, true);
+    for map in [offload::INDICES, offload::PEERS, offload::FLOWS] {
+        loader.map_max_entries(map, sockets.get());
+    }
+    let mut ebpf = loader.load(object).map_err(refused)?;
+    let verdict: &mut SkSkb = verdict(&mut ebpf);
     verdict.load().map_err(|error| refused(EbpfError::ProgramError(error)))?;
-    Ok(Programs { ebpf })
+    Ok(ebpf)
+}
+
+fn verdict(ebpf: &mut Ebpf) -> &mut SkSkb {
+    let verdict = ebpf.program_mut(SOCKMAP_VERDICT).expect("the ABI version vouches for the programs");
+    verdict.try_into().expect("the ABI version vouches for the programs' types")
 }
 
 /// Needs no privilege, and comes first: with another ABI the kernel might take the object and count nonsense.

@@ -7,6 +7,7 @@
 mod family;
 pub mod names;
 mod process;
+mod streams;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -18,6 +19,7 @@ use family::{Family, OpenFamily, single};
 use names::{Kind, MetricSpec};
 pub use names::{METRICS, markdown_table};
 use process::ProcessMetrics;
+pub use streams::{StreamMetrics, StreamTotals};
 
 /// All metrics of the process. Methods may be called from any thread.
 pub struct Metrics {
@@ -27,20 +29,10 @@ pub struct Metrics {
     http: Http,
     directory: Directory,
     upstream: Upstream,
-    streams: Streams,
+    streams: StreamMetrics,
     drain_state: Gauge,
     collection_errors: Family<Counter>,
     process: ProcessMetrics,
-}
-
-/// What the registry of live streams, and later the kernel's maps, know at the moment of a scrape.
-pub trait StreamTotals: Send + Sync {
-    /// Bytes moved since the start, by engine and direction (`up`, `down`), streams that are closed included. Never
-    /// shrinks.
-    fn totals(&self) -> Vec<(&'static str, &'static str, u64)>;
-
-    /// Streams that are open now, by engine. An engine that is not named has none.
-    fn open(&self) -> Vec<(&'static str, u64)>;
 }
 
 /// Why a client connection was turned away before it could send a request.
@@ -94,16 +86,6 @@ struct Upstream {
     retries: Counter,
 }
 
-struct Streams {
-    open: Family<Gauge>,
-    opened: Family<Counter>,
-    closed: Family<Counter>,
-    duration: Family<Histogram>,
-    bytes: Family<Counter>,
-    /// Set once, when the registry of live streams exists.
-    totals: OnceLock<Arc<dyn StreamTotals>>,
-}
-
 impl Metrics {
     /// Registers every metric of [`METRICS`].
     #[must_use]
@@ -117,7 +99,7 @@ impl Metrics {
             http: Http::new(&recorder),
             directory: Directory::new(&recorder),
             upstream: Upstream::new(&recorder),
-            streams: Streams::new(&recorder),
+            streams: StreamMetrics::new(&recorder),
             drain_state: single(&recorder, "gateway_drain_state"),
             collection_errors: Family::new(&recorder, "gateway_collection_errors_total"),
             process: ProcessMetrics::new(&recorder),
@@ -194,21 +176,9 @@ impl Metrics {
         self.upstream.retries.increment(1);
     }
 
-    /// A stream began in this engine.
-    pub fn stream_opened(&self, engine: &'static str) {
-        self.streams.opened.with([engine]).increment(1);
-    }
-
-    /// A stream ended: in which engine, which side ended it (`client`, `upstream`, `gateway`) and why.
-    pub fn stream_closed(&self, engine: &'static str, side: &'static str, reason: &'static str, duration: Duration) {
-        self.streams.closed.with([engine, side, reason]).increment(1);
-        self.streams.duration.with([engine]).record(duration);
-    }
-
-    /// Where open streams and their bytes are read at each scrape. The first call wins.
-    pub fn set_stream_totals(&self, totals: Arc<dyn StreamTotals>) {
-        let first = self.streams.totals.set(totals).is_ok();
-        debug_assert!(first, "the stream totals were set twice");
+    /// Everything about established streams.
+    pub fn streams(&self) -> &StreamMetrics {
+        &self.streams
     }
 
     /// How far a shutdown has come.
@@ -292,31 +262,6 @@ impl Upstream {
             dials: Family::new(recorder, "gateway_upstream_dials_total"),
             duration: Family::new(recorder, "gateway_upstream_dial_duration_seconds"),
             retries: single(recorder, "gateway_upstream_dial_retries_total"),
-        }
-    }
-}
-
-impl Streams {
-    fn new(recorder: &Arc<PrometheusRecorder>) -> Self {
-        Self {
-            open: Family::new(recorder, "gateway_streams_open"),
-            opened: Family::new(recorder, "gateway_streams_opened_total"),
-            closed: Family::new(recorder, "gateway_streams_closed_total"),
-            duration: Family::new(recorder, "gateway_stream_duration_seconds"),
-            bytes: Family::new(recorder, "gateway_stream_bytes_total"),
-            totals: OnceLock::new(),
-        }
-    }
-
-    fn collect(&self) {
-        let Some(totals) = self.totals.get() else { return };
-        let open = totals.open();
-        for engine in names::ENGINE.values {
-            let count = open.iter().filter(|(name, _)| name == engine).map(|(_, count)| count).sum();
-            self.open.with([engine]).set(gauge_value(count));
-        }
-        for (engine, direction, bytes) in totals.totals() {
-            self.bytes.with([engine, direction]).absolute(bytes);
         }
     }
 }

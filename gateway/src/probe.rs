@@ -78,6 +78,22 @@ pub fn probe() -> Report {
     Report { engines: engines(&machine, &Engine::ALL.map(Engine::label)), machine }
 }
 
+/// What `engine` lacks here, in the words of the probe, for workers that wait with `backend`.
+#[must_use]
+pub fn missing(engine: Engine, backend: Backend) -> Vec<String> {
+    let machine = Machine::read();
+    let mut missing: Vec<_> = engines(&machine, &Engine::ALL.map(Engine::label))
+        .into_iter()
+        .filter(|report| report.engine == engine.label())
+        .flat_map(|report| report.missing)
+        .map(|missing| missing.detail)
+        .collect();
+    if engine == Engine::Sockmap && backend != Backend::Uring && missing.is_empty() {
+        missing.push(WITHOUT_IO_URING.to_owned());
+    }
+    missing
+}
+
 /// The verdicts for `machine`, in a build that has the engines `built`.
 fn engines(machine: &Machine, built: &[&str]) -> Vec<EngineReport> {
     let report = |engine: &'static str, missing: Vec<Missing>, note: Option<String>| {
@@ -107,8 +123,12 @@ fn splice(machine: &Machine) -> Vec<Missing> {
     refused.map(|why| Missing::new(Need::IoUring, format!("io_uring: {why}"))).into_iter().collect()
 }
 
-/// `SK_SKB_STREAM_VERDICT` without a parser program: Linux 5.10 (`sock_map_link` in net/core/sock_map.c).
-const SOCKMAP_SINCE: Release = Release(5, 10, 0);
+/// `SK_SKB_STREAM_VERDICT` without a parser program: Linux 5.10 (`sock_map_link` in net/core/sock_map.c);
+/// `bpf_ktime_get_coarse_ns`: Linux 5.11.
+const SOCKMAP_SINCE: Release = Release(5, 11, 0);
+
+/// epoll through the runtime reports every message that the program redirects; a poll on a ring asks for ends alone.
+const WITHOUT_IO_URING: &str = "the workers wait with epoll, which would wake them for every message: io_uring is needed";
 
 fn sockmap(machine: &Machine) -> Vec<Missing> {
     let mut missing = Vec::from_iter(too_old(&machine.kernel, SOCKMAP_SINCE));
@@ -118,6 +138,7 @@ fn sockmap(machine: &Machine) -> Vec<Missing> {
         Missing::new(Need::Kernel, format!("Linux {release} without a fix for {}: {}", bug.reference, bug.effect))
     }));
     missing.extend(machine.programs_refused.clone());
+    missing.extend(splice(machine));
     missing
 }
 

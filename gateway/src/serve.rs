@@ -19,9 +19,10 @@ use crate::connection::Shared;
 use crate::directory::{self, Directory, DirectoryEvents, EndpointRules, RedisTask, ServerError, TableError};
 use crate::drain::{self, DrainSwitch};
 use crate::metrics::{DrainState, Metrics};
+use crate::probe;
 use crate::sys::{Backend, cpu};
 use crate::tunnel::live::Caps;
-use crate::tunnel::{LiveStreams, Reason};
+use crate::tunnel::{Engine, LiveStreams, Reason};
 use crate::worker;
 use observers::{Events, Ready, Streams};
 
@@ -49,6 +50,14 @@ pub enum ServeError {
     /// Something was asked for that this build does not have.
     #[error("{0} is not available in this build")]
     NotInThisBuild(String),
+    /// An engine was asked for that cannot run here.
+    #[error("engine '{engine}' cannot run here: {missing} (`gateway probe` tells more)")]
+    Engine {
+        /// Its name.
+        engine: &'static str,
+        /// Everything that is missing.
+        missing: String,
+    },
     /// The embedded table names endpoints that may not be dialled.
     #[error(transparent)]
     Table(#[from] TableError),
@@ -96,9 +105,8 @@ fn check_build(config: &Config) -> Result<(), ServeError> {
         return Err(ServeError::NotInThisBuild(format!("source '{source}'")));
     }
     match config.engine {
-        EngineChoice::Auto | EngineChoice::Copy => Ok(()),
+        EngineChoice::Auto | EngineChoice::Copy | EngineChoice::Sockmap => Ok(()),
         EngineChoice::Splice => Err(ServeError::NotInThisBuild("engine 'splice'".into())),
-        EngineChoice::Sockmap => Err(ServeError::NotInThisBuild("engine 'sockmap'".into())),
         EngineChoice::Packet => Err(ServeError::NotInThisBuild("engine 'packet'".into())),
     }
 }
@@ -170,11 +178,13 @@ async fn control(
     let caps = Caps { per_client: config.stream.per_client_max, per_sandbox: config.stream.per_sandbox_max };
     let live = LiveStreams::new(config.workers.get(), caps);
     let metrics = Arc::new(Metrics::new());
-    metrics.set_stream_totals(Arc::new(Streams(Arc::clone(&live))));
+    metrics.streams().set_totals(Arc::new(Streams(Arc::clone(&live))));
     let (directory, redis) = directory(&config, &listeners, admin_address, &metrics, &live)?;
     if let Some(redis) = redis {
         tokio::spawn(redis.run());
     }
+    let backend = backend(config.io)?;
+    let offload = offload(config.engine, backend, &metrics)?;
     let shared = Arc::new(Shared {
         instance: instance(),
         config,
@@ -184,6 +194,7 @@ async fn control(
         drain: drain.clone(),
         connections: AtomicUsize::new(0),
         connections_max,
+        offload,
     });
     let state = AdminState {
         readiness: Arc::new(Ready { directory, drain }),
@@ -195,7 +206,7 @@ async fn control(
             tracing::error!(%error, "the admin listener failed");
         }
     });
-    let mut workers = Workers::start(&shared, listeners)?;
+    let mut workers = Workers::start(&shared, backend, listeners)?;
     tracing::info!(workers = shared.config.workers.get(), "ready");
     tokio::select! {
         () = signals.next() => {}
@@ -283,6 +294,26 @@ fn backend(choice: IoChoice) -> Result<Backend, ServeError> {
     }
 }
 
+/// Whether streams go into the kernel. What is missing where they cannot is told once, here.
+fn offload(choice: EngineChoice, backend: Backend, metrics: &Metrics) -> Result<bool, ServeError> {
+    let streams = metrics.streams();
+    streams.set_available(Engine::Copy.label(), true);
+    let missing = match choice {
+        EngineChoice::Copy | EngineChoice::Splice | EngineChoice::Packet => None,
+        EngineChoice::Auto | EngineChoice::Sockmap => Some(probe::missing(Engine::Sockmap, backend)),
+    };
+    let available = missing.as_ref().is_some_and(Vec::is_empty);
+    streams.set_available(Engine::Sockmap.label(), available);
+    let missing = missing.unwrap_or_default().join("; ");
+    if !missing.is_empty() && choice == EngineChoice::Sockmap {
+        return Err(ServeError::Engine { engine: Engine::Sockmap.label(), missing });
+    }
+    if !missing.is_empty() {
+        tracing::warn!(missing, "streams stay in user space");
+    }
+    Ok(available)
+}
+
 /// The workers' threads.
 struct Workers {
     threads: Vec<JoinHandle<()>>,
@@ -290,8 +321,11 @@ struct Workers {
 }
 
 impl Workers {
-    fn start(shared: &Arc<Shared>, listeners: Vec<Vec<TcpListener>>) -> Result<Self, ServeError> {
-        let backend = backend(shared.config.io)?;
+    fn start(
+        shared: &Arc<Shared>,
+        backend: Backend,
+        listeners: Vec<Vec<TcpListener>>,
+    ) -> Result<Self, ServeError> {
         tracing::info!(backend = backend.label(), "moving bytes with");
         let cores = cpu::allowed().map_err(system("cannot read the allowed cores"))?;
         // More workers than cores are left to the scheduler: pinning would put two on one core and leave none free.

@@ -7,9 +7,13 @@
 pub mod cpu;
 pub mod driver;
 mod pool;
+pub mod flows;
 mod ring;
 pub mod socket;
+pub mod tcp;
 
+pub(crate) use driver::registered;
 pub use driver::{Backend, Driver, Listener};
 pub use pool::{Chunk, ChunkSize};
-pub use socket::{Socket, TcpTuning};
+pub use flows::FlowArray;
+pub use socket::{Received, Socket, TcpTuning};

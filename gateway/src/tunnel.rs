@@ -11,12 +11,32 @@
 //! 7. The gateway can close a stream at any time.
 //!
 //! One conformance suite (`tests/engine_contract.rs`) runs against each engine.
+//!
+//! # The ways a stream can take
+//!
+//! On the *user path* (`user_path`) two pumps move its bytes, by `copy`. With a kernel side, a stream goes over to
+//! `sockmap` at an instant when both pumps rest, and comes back when a side ends, when a reader is slower than its
+//! writer, or when an operator says so. The switch is in `sockmap`, the rules for it are in [`damping`].
 
-pub mod copy;
+mod copy;
+pub mod damping;
 pub mod half_close;
 pub mod live;
+mod pause;
+mod sockmap;
+mod user_path;
 
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::bpf::offload::Offload;
+use crate::metrics::Metrics;
 use crate::sys::Socket;
+use damping::Damping;
+use half_close::Peer;
+use live::Direction;
+use sockmap::{Entered, Entering, Left};
+use user_path::Outcome;
 
 pub use half_close::{Ended, Reason, Side};
 pub use live::{LiveStreams, StreamGuard};
@@ -38,24 +58,131 @@ pub struct Tunnel {
 pub enum Engine {
     /// Receive and send in user space: always available, and the reference for the others.
     Copy,
+    /// Redirect from socket to socket in the kernel.
+    Sockmap,
 }
 
 impl Engine {
     /// Every engine of this build.
-    pub const ALL: [Self; 1] = [Self::Copy];
+    pub const ALL: [Self; 2] = [Self::Copy, Self::Sockmap];
+
+    /// Whether the bytes stay in the kernel.
+    #[must_use]
+    pub const fn is_kernel(self) -> bool {
+        match self {
+            Self::Copy => false,
+            Self::Sockmap => true,
+        }
+    }
 
     /// The name in configuration, logs and metrics.
     #[must_use]
     pub const fn label(self) -> &'static str {
         match self {
             Self::Copy => "copy",
+            Self::Sockmap => "sockmap",
+        }
+    }
+}
+
+/// How a worker's streams are to be moved.
+pub struct Plan {
+    /// The way into the kernel, where there is one.
+    pub kernel: Option<Rc<Offload>>,
+    /// Streams take it as soon as they can, since it was asked for. Otherwise they wait for the sweeper, so that a
+    /// short one costs nothing.
+    pub eager: bool,
+    /// Where promotions and demotions are counted.
+    pub metrics: Arc<Metrics>,
+}
+
+/// Both sockets of a stream, and its entry in the kernel's maps once it has one.
+struct Sides {
+    client: Socket,
+    upstream: Socket,
+    kernel: Option<Entered>,
+}
+
+impl Sides {
+    const fn of(&self, peer: Peer) -> &Socket {
+        match peer {
+            Peer::Client => &self.client,
+            Peer::Upstream => &self.upstream,
+        }
+    }
+
+    /// Where a direction's bytes come from and go to.
+    const fn along(&self, direction: Direction) -> (&Socket, &Socket) {
+        match direction {
+            Direction::Up => (&self.client, &self.upstream),
+            Direction::Down => (&self.upstream, &self.client),
+        }
+    }
+
+    /// Counts bytes of the user path that the other socket has taken.
+    fn delivered(&self, direction: Direction, bytes: usize, stream: &StreamGuard) {
+        stream.moved(direction, bytes);
+        if let Some(kernel) = &self.kernel {
+            kernel.forwarded(direction, bytes);
         }
     }
 }
 
 /// Runs a stream to its end.
-pub async fn run(tunnel: Tunnel, engine: Engine, stream: &StreamGuard) -> Ended {
-    match engine {
-        Engine::Copy => copy::run(tunnel, stream).await,
+pub async fn run(tunnel: Tunnel, plan: &Plan, stream: &StreamGuard) -> Ended {
+    let Tunnel { client, upstream, to_upstream, to_client } = tunnel;
+    let mut sides = Sides { client, upstream, kernel: None };
+    let mut behind = [to_upstream, to_client];
+    let mut eager = plan.eager;
+    let mut damping = Damping::default();
+    if plan.kernel.is_some() {
+        stream.promote_after(Some(damping.quiet_needed()));
     }
+    let ended = loop {
+        match user_path::run(&sides, std::mem::take(&mut behind), stream, eager).await {
+            Outcome::Ended(ended) => break ended,
+            Outcome::Resting => {}
+        }
+        eager = false;
+        let Some(offload) = &plan.kernel else { continue };
+        match sockmap::enter(&mut sides, offload, stream) {
+            Entering::Done => {}
+            Entering::NotQuiet => {
+                plan.metrics.streams().promotion_refused("busy");
+                continue;
+            }
+            Entering::Refused(error) => {
+                tracing::debug!(%error, stream = stream.id(), "a stream stays on the user path");
+                plan.metrics.streams().promotion_refused(error.label());
+                // What the kernel refuses once it will refuse again.
+                stream.promote_after(None);
+                continue;
+            }
+        }
+        plan.metrics.streams().promoted(Engine::Sockmap.label());
+        stream.set_engine(Engine::Sockmap);
+        let began = stream.age();
+        let left = sockmap::run(&sides, stream).await;
+        plan.metrics.streams().demoted(Engine::Sockmap.label(), left.label());
+        match left {
+            Left::Closed(reason) => break Ended { side: Side::Gateway, reason },
+            // One side has ended or failed: the user path finds out how, and tells the other.
+            Left::PeerEnded => stream.promote_after(None),
+            // The sweeper asks again.
+            Left::Raced => stream.set_engine(Engine::Copy),
+            Left::Operator => {
+                stream.promote_after(None);
+                stream.set_engine(Engine::Copy);
+            }
+            Left::Pressure => {
+                damping.demoted(stream.age().saturating_sub(began));
+                stream.promote_after(Some(damping.quiet_needed()));
+                stream.set_engine(Engine::Copy);
+            }
+        }
+    };
+    if let Some(kernel) = sides.kernel.take() {
+        kernel.leave(&sides, stream);
+    }
+    ended
 }

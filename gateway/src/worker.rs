@@ -11,7 +11,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
+use tracing::level_filters::LevelFilter;
 
+use crate::bpf::offload::{Offload, Reports};
 use crate::connection::{self, Context, Counted, Shared};
 use crate::drain::Phase;
 use crate::error::Failure;
@@ -45,12 +47,39 @@ pub fn run(
     }
     let shared = Arc::clone(shared);
     Driver::run(backend, move |driver| async move {
-        let context = Rc::new(Context::new(shared, index, driver));
+        let (kernel, reports) = offload(&shared).unzip();
+        if let (Some(kernel), Some(reports)) = (&kernel, reports) {
+            tokio::task::spawn_local(attend(Rc::clone(kernel), reports));
+        }
+        let context = Rc::new(Context::new(shared, index, driver, kernel));
         let listeners: io::Result<Vec<_>> =
             listeners.into_iter().map(|listener| context.driver.listener(listener)).collect();
         work(context, listeners?).await;
         Ok(())
     })?
+}
+
+/// The worker's way into the kernel, where it is to have one. What is missing was told before the workers started; a
+/// single worker that fails works without.
+fn offload(shared: &Shared) -> Option<(Rc<Offload>, Reports)> {
+    if !shared.offload {
+        return None;
+    }
+    let streams = u32::try_from(shared.connections_max).unwrap_or(u32::MAX);
+    match Offload::start(streams, LevelFilter::current()) {
+        Ok(started) => Some(started),
+        Err(error) => {
+            tracing::error!(%error, "this worker's streams stay in user space");
+            None
+        }
+    }
+}
+
+async fn attend(kernel: Rc<Offload>, reports: Reports) {
+    if let Err(error) = kernel.attend(reports).await {
+        // The sweeper still sees what the events would have told, a second later at most.
+        tracing::error!(%error, "the kernel's events cannot be read");
+    }
 }
 
 async fn work(context: Rc<Context>, listeners: Vec<Listener>) {
@@ -145,5 +174,8 @@ async fn sweep(context: Rc<Context>) {
         let stream = &context.config().stream;
         context.shared.live.sweep(context.index, stream.idle_timeout, stream.lifetime_max);
         context.pool.sweep();
+        if let Some(kernel) = &context.plan.kernel {
+            kernel.sweep();
+        }
     }
 }

@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -11,6 +12,8 @@ use base64::engine::general_purpose::STANDARD;
 use sha1::{Digest, Sha1};
 
 use crate::gateway::{Gateway, GatewayBuilder};
+use crate::need::{Need, is_missing};
+use crate::wait::{PATIENCE, until};
 
 /// How long one step of a stream may take before the story fails instead of hanging.
 const STEP_LIMIT: Duration = Duration::from_secs(30);
@@ -30,11 +33,26 @@ pub struct Path {
     pub io: &'static str,
 }
 
+impl Path {
+    /// Whether this machine cannot go it; the story says so then, and returns.
+    pub fn is_missing(self) -> bool {
+        is_missing(&[Need::Engine(self.engine)])
+    }
+
+    /// Whether the bytes stay in the kernel.
+    #[must_use]
+    pub fn is_kernel(self) -> bool {
+        self.engine == "sockmap"
+    }
+}
+
 /// A gateway and its pod.
 pub struct Bridge {
     /// The gateway.
     pub gateway: Gateway,
+    path: Path,
     pod: Mutex<TcpListener>,
+    streams: AtomicU32,
 }
 
 /// Both ends of an established stream.
@@ -62,7 +80,7 @@ impl Bridge {
             "--workers",
             "2",
         ]);
-        Ok(Self { gateway: with(builder).start()?, pod: Mutex::new(pod) })
+        Ok(Self { gateway: with(builder).start()?, path, pod: Mutex::new(pod), streams: AtomicU32::new(0) })
     }
 
     /// Establishes a stream with nothing glued to its heads.
@@ -92,7 +110,21 @@ impl Bridge {
         upstream.write_all(&[answer().as_bytes(), behind_101].concat())?;
         let head = read_head(&mut client)?;
         ensure!(head.starts_with("HTTP/1.1 101 "), "the client got {head}");
+        let streams = 1 + self.streams.fetch_add(1, Ordering::Relaxed);
+        if self.path.is_kernel() {
+            self.await_promotions(streams)?;
+        }
         Ok(Ends { client, pod: upstream })
+    }
+}
+
+impl Bridge {
+    /// Waits until that many streams have gone into the kernel.
+    fn await_promotions(&self, streams: u32) -> Result<()> {
+        until("the stream to go into the kernel", PATIENCE, || {
+            let promoted = self.gateway.metric("gateway_stream_promotions_total", &[("engine", self.path.engine)]);
+            promoted.is_ok_and(|promoted| promoted >= f64::from(streams)).then_some(())
+        })
     }
 }
 

@@ -2,8 +2,13 @@
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::process::Command;
+use std::sync::OnceLock;
 
 use nix::unistd::Uid;
+use serde_json::Value;
+
+use crate::gateway;
 
 /// One thing without which a story cannot be told.
 #[derive(Debug, Clone)]
@@ -14,6 +19,8 @@ pub enum Need {
     Path(PathBuf, &'static str),
     /// The right to do what only root may, such as making network namespaces or loading programs into the kernel.
     Root,
+    /// An engine that `gateway probe` says can run here.
+    Engine(&'static str),
 }
 
 /// Whether something is missing; the story is then skipped, and returns at once.
@@ -48,6 +55,26 @@ fn lacking(need: &Need) -> Option<String> {
         Need::Program(program) if find_program(program).is_none() => Some(format!("program {program}")),
         Need::Path(path, provider) if !path.exists() => Some(format!("{} (run `{provider}`)", path.display())),
         Need::Root if !Uid::effective().is_root() => Some("root".to_owned()),
+        Need::Engine(engine) => engine_lacks(engine),
         Need::Program(_) | Need::Path(..) | Need::Root => None,
+    }
+}
+
+/// What `gateway probe` says is missing for `engine`.
+fn engine_lacks(engine: &str) -> Option<String> {
+    static PROBED: OnceLock<Result<Value, String>> = OnceLock::new();
+    let probe = || -> anyhow::Result<Value> {
+        let output = Command::new(gateway::program()?).args(["probe", "--json"]).output()?;
+        Ok(serde_json::from_slice(&output.stdout)?)
+    };
+    let report = match PROBED.get_or_init(|| probe().map_err(|error| format!("{error:#}"))) {
+        Ok(report) => report,
+        Err(error) => return Some(format!("gateway probe: {error}")),
+    };
+    let engines = report["engines"].as_array().into_iter().flatten();
+    match engines.into_iter().find(|report| report["engine"] == engine) {
+        None => Some(format!("engine {engine}")),
+        Some(report) if report["available"] == true => None,
+        Some(report) => Some(format!("engine {engine}: {}", report["missing"])),
     }
 }

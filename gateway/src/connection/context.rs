@@ -1,16 +1,18 @@
 //! What a connection works with: its worker's own state, and what all workers share.
 
 use std::cell::Cell;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::config::Config;
+use crate::bpf::offload::Offload;
+use crate::config::{Config, EngineChoice};
 use crate::directory::Directory;
 use crate::drain::Drain;
 use crate::http::HeadLimits;
 use crate::metrics::Metrics;
 use crate::sys::{Driver, TcpTuning};
-use crate::tunnel::LiveStreams;
+use crate::tunnel::{LiveStreams, Plan};
 use crate::upstream::Pool;
 
 /// What all workers share.
@@ -31,6 +33,8 @@ pub struct Shared {
     pub connections: AtomicUsize,
     /// How many there may be.
     pub connections_max: usize,
+    /// Workers offload their streams to the kernel.
+    pub offload: bool,
 }
 
 /// One worker's own state, and what it shares.
@@ -41,6 +45,8 @@ pub struct Context {
     pub index: usize,
     /// Its means of moving bytes.
     pub driver: Driver,
+    /// How its streams are moved.
+    pub plan: Plan,
     /// Its idle upstream connections.
     pub pool: Pool,
     /// The limits of heads.
@@ -53,7 +59,7 @@ pub struct Context {
 impl Context {
     /// The state of the worker with this number.
     #[must_use]
-    pub fn new(shared: Arc<Shared>, index: usize, driver: Driver) -> Self {
+    pub fn new(shared: Arc<Shared>, index: usize, driver: Driver, kernel: Option<Rc<Offload>>) -> Self {
         let config = &shared.config;
         let limits = HeadLimits {
             line_bytes_max: config.http.request_line_bytes_max,
@@ -67,7 +73,9 @@ impl Context {
             user_timeout: config.stream.user_timeout,
         };
         let pool = Pool::new(&config.upstream);
-        Self { shared, index, driver, pool, limits, tuning, requests: Cell::new(0) }
+        let eager = config.engine == EngineChoice::Sockmap;
+        let plan = Plan { kernel, eager, metrics: Arc::clone(&shared.metrics) };
+        Self { shared, index, driver, plan, pool, limits, tuning, requests: Cell::new(0) }
     }
 
     /// The configuration.

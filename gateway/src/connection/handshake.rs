@@ -45,9 +45,8 @@ pub(super) async fn handshake(client: &mut Inbox, mut call: Call<'_>, upgrade: &
     rewrite::response(&answer, &call.forwarding(), &call.rewriting_upgrade(), &mut out);
     call.account.answered(answer.status());
     // Entered before the client knows: whoever sees the 101 sees the stream, and a sandbox that goes away closes it.
-    let engine = Engine::Copy;
     let live = &call.context.shared.live;
-    let stream = live.open(permit, call.context.index, call.account.client(), call.endpoint(), engine);
+    let stream = live.open(permit, call.context.index, call.account.client(), call.endpoint(), Engine::Copy);
     // A sandbox that left the directory during the handshake had no stream yet that could be closed.
     if let Err(gone @ LocateError::NotFound) = call.context.shared.directory.locate(&call.target.sandbox).await {
         return Err(gone.into());
@@ -59,7 +58,7 @@ pub(super) async fn handshake(client: &mut Inbox, mut call: Call<'_>, upgrade: &
     }
     let (upstream, to_client) = upstream.into_parts();
     let request_id = call.account.request_id().to_owned();
-    Ok(Next::Stream(Box::new(Accepted { upstream, to_client, stream, engine, request_id })))
+    Ok(Next::Stream(Box::new(Accepted { upstream, to_client, stream, request_id })))
 }
 
 /// Sends the request and reads the answer's head.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::context::{Context, Counted};
 use crate::sys::Socket;
 use crate::tunnel::live::Direction;
-use crate::tunnel::{self, Engine, StreamGuard, Tunnel};
+use crate::tunnel::{self, StreamGuard, Tunnel};
 
 /// An accepted upgrade: everything about the stream but the client's side.
 pub(super) struct Accepted {
@@ -14,7 +14,6 @@ pub(super) struct Accepted {
     /// What the pod sent behind its 101.
     pub(super) to_client: Vec<u8>,
     pub(super) stream: StreamGuard,
-    pub(super) engine: Engine,
     pub(super) request_id: String,
 }
 
@@ -26,15 +25,16 @@ pub(super) async fn run(
     context: Rc<Context>,
     counted: Counted,
 ) {
-    let Accepted { upstream, to_client, stream, engine, request_id } = accepted;
+    let Accepted { upstream, to_client, stream, request_id } = accepted;
     for socket in [&client, &upstream] {
         if let Err(error) = socket.tune(&context.tuning) {
             tracing::debug!(%error, "could not tune a stream's socket");
         }
     }
-    context.shared.metrics.stream_opened(engine.label());
-    let ended = tunnel::run(Tunnel { client, upstream, to_upstream, to_client }, engine, &stream).await;
-    context.shared.metrics.stream_closed(engine.label(), ended.side.label(), ended.reason.label(), stream.age());
+    let metrics = context.shared.metrics.streams();
+    metrics.opened(stream.engine().label());
+    let ended = tunnel::run(Tunnel { client, upstream, to_upstream, to_client }, &context.plan, &stream).await;
+    metrics.closed(stream.engine().label(), ended.side.label(), ended.reason.label(), stream.age());
     tracing::info!(
         target: "stream",
         request_id,
@@ -42,9 +42,11 @@ pub(super) async fn run(
         sandbox = %stream.sandbox(),
         client = %stream.client(),
         endpoint = %stream.endpoint(),
-        engine = engine.label(),
+        engine = stream.engine().label(),
         bytes_up = stream.bytes(Direction::Up),
         bytes_down = stream.bytes(Direction::Down),
+        kernel_bytes = stream.kernel_bytes(),
+        promotions = stream.promotions(),
         duration_ms = millis(stream.age()),
         side = ended.side.label(),
         reason = ended.reason.label(),

@@ -76,7 +76,12 @@ const INVALIDATION_CAUSE: LabelSpec = LabelSpec { name: "cause", values: &["push
 const DIAL_OUTCOME: LabelSpec =
     LabelSpec { name: "outcome", values: &["connected", "refused", "timeout", "unreachable", "error"] };
 /// The engines of this build.
-pub(super) const ENGINE: LabelSpec = LabelSpec { name: "engine", values: &["copy"] };
+pub(super) const ENGINE: LabelSpec = LabelSpec { name: "engine", values: &["copy", "sockmap"] };
+/// The engines that streams are promoted to.
+pub(super) const KERNEL_ENGINE: LabelSpec = LabelSpec { name: "engine", values: &["sockmap"] };
+const REFUSAL: LabelSpec = LabelSpec { name: "reason", values: &["busy", "full", "refused"] };
+const DEMOTION: LabelSpec =
+    LabelSpec { name: "reason", values: &["ended", "pressure", "raced", "operator", "closed"] };
 const SIDE: LabelSpec = LabelSpec { name: "side", values: &["client", "upstream", "gateway"] };
 const CLOSE_REASON: LabelSpec = LabelSpec {
     name: "reason",
@@ -145,6 +150,27 @@ pub const METRICS: &[MetricSpec] = &[
         "gateway_stream_bytes_total",
         &[ENGINE, DIRECTION],
         "Stream bytes moved; `up` is from the client to the sandbox.",
+    ),
+    counter("gateway_stream_promotions_total", &[KERNEL_ENGINE], "Times a stream went over to this engine."),
+    counter(
+        "gateway_stream_promotions_refused_total",
+        &[REFUSAL],
+        "Times a stream could not go into the kernel: bytes were on their way, no place was left, the kernel refused.",
+    ),
+    counter(
+        "gateway_stream_demotions_total",
+        &[KERNEL_ENGINE, DEMOTION],
+        "Times a stream came back from this engine to user space, and why.",
+    ),
+    counter(
+        "gateway_sockmap_skbs_total",
+        &[DIRECTION],
+        "Socket buffers that the kernel passed from socket to socket.",
+    ),
+    gauge(
+        "gateway_engine_available",
+        &[ENGINE],
+        "1 for engines that this process can use here, else 0; the log says what is missing.",
     ),
     gauge("gateway_drain_state", &[], "0 while serving, 1 while draining, 2 while the last streams are being closed."),
     counter("gateway_collection_errors_total", &[COLLECTOR], "Values that a scrape could not collect."),

@@ -32,18 +32,26 @@ fn count_everything_once(metrics: &Metrics) {
     metrics.redis_reconnected();
     metrics.dial("connected", duration);
     metrics.dial_retried();
-    metrics.stream_opened("copy");
-    metrics.stream_closed("copy", "client", "fin", duration);
+    metrics.streams().opened("copy");
+    metrics.streams().closed("copy", "client", "fin", duration);
+    metrics.streams().promoted("sockmap");
+    metrics.streams().promotion_refused("full");
+    metrics.streams().demoted("sockmap", "pressure");
+    metrics.streams().set_available("sockmap", true);
     metrics.set_drain_state(DrainState::Draining);
-    metrics.set_stream_totals(Arc::new(Totals(AtomicU64::new(1))));
+    metrics.streams().set_totals(Arc::new(Totals(AtomicU64::new(1))));
 }
 
 /// A registry with this many streams.
 struct Totals(AtomicU64);
 
 impl StreamTotals for Totals {
-    fn totals(&self) -> Vec<(&'static str, &'static str, u64)> {
-        vec![("copy", "up", 700), ("copy", "down", 9_000_000_000)]
+    fn bytes(&self) -> Vec<(&'static str, &'static str, u64)> {
+        vec![("copy", "up", 700), ("copy", "down", 9_000_000_000), ("sockmap", "up", 6), ("sockmap", "down", 7)]
+    }
+
+    fn skbs(&self) -> Vec<(&'static str, u64)> {
+        vec![("up", 2), ("down", 3)]
     }
 
     fn open(&self) -> Vec<(&'static str, u64)> {
@@ -93,6 +101,10 @@ fn each_call_counts_in_its_own_series() {
             (r#"gateway_streams_opened_total{engine="copy"}"#, 1.0),
             (r#"gateway_streams_closed_total{engine="copy",side="client",reason="fin"}"#, 1.0),
             (r#"gateway_stream_duration_seconds_bucket{engine="copy",le="86400"}"#, 1.0),
+            (r#"gateway_stream_promotions_total{engine="sockmap"}"#, 1.0),
+            (r#"gateway_stream_promotions_refused_total{reason="full"}"#, 1.0),
+            (r#"gateway_stream_demotions_total{engine="sockmap",reason="pressure"}"#, 1.0),
+            (r#"gateway_engine_available{engine="sockmap"}"#, 1.0),
             ("gateway_drain_state", 1.0),
         ],
     );
@@ -104,13 +116,15 @@ fn each_call_counts_in_its_own_series() {
 fn streams_are_read_at_the_scrape_and_an_engine_that_is_not_named_has_none() {
     let metrics = Metrics::new();
     let totals = Arc::new(Totals(AtomicU64::new(12)));
-    metrics.set_stream_totals(totals.clone());
+    metrics.streams().set_totals(totals.clone());
     assert_series(
         &metrics,
         &[
             (r#"gateway_streams_open{engine="copy"}"#, 12.0),
             (r#"gateway_stream_bytes_total{engine="copy",direction="up"}"#, 700.0),
             (r#"gateway_stream_bytes_total{engine="copy",direction="down"}"#, 9_000_000_000.0),
+            (r#"gateway_stream_bytes_total{engine="sockmap",direction="down"}"#, 7.0),
+            (r#"gateway_sockmap_skbs_total{direction="up"}"#, 2.0),
         ],
     );
     totals.0.store(0, Ordering::Relaxed);
@@ -152,7 +166,7 @@ fn every_registered_code_keeps_its_number() {
 #[test]
 #[should_panic(expected = "engine=\"warp\" is not listed")]
 fn a_label_value_that_our_own_code_invents_fails_a_test_build() {
-    Metrics::new().stream_opened("warp");
+    Metrics::new().streams().opened("warp");
 }
 
 #[test]
@@ -170,10 +184,10 @@ fn every_label_that_other_modules_use_is_listed() {
         metrics.invalidation(cause.label());
     }
     for engine in tunnel::Engine::ALL {
-        metrics.stream_opened(engine.label());
+        metrics.streams().opened(engine.label());
         for reason in tunnel::Reason::ALL {
             for side in [tunnel::Side::Client, tunnel::Side::Upstream, tunnel::Side::Gateway] {
-                metrics.stream_closed(engine.label(), side.label(), reason.label(), Duration::ZERO);
+                metrics.streams().closed(engine.label(), side.label(), reason.label(), Duration::ZERO);
             }
         }
     }

@@ -101,7 +101,7 @@ impl Machine {
             capabilities: Capabilities::parse(&status).map(names).unwrap_or_default(),
             seccomp_filter: seccomp_filter(&status),
             io_uring: io_uring(),
-            programs_refused: bpf::load().err().map(|error| refused(&error)),
+            programs_refused: bpf::check().err().map(|error| refused(&error)),
             btf: Path::new("/sys/kernel/btf/vmlinux").exists(),
             bpffs: mounts::bpffs(&mounts).map(PathBuf::from),
             memlock_bytes: (memlock_bytes != RLIM_INFINITY).then_some(memlock_bytes),

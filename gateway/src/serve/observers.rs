@@ -29,12 +29,13 @@ impl Readiness for Ready {
 pub(super) struct Streams(pub(super) Arc<LiveStreams>);
 
 impl StreamTotals for Streams {
-    fn totals(&self) -> Vec<(&'static str, &'static str, u64)> {
-        self.0
-            .bytes()
-            .into_iter()
-            .map(|(engine, direction, bytes)| (engine.label(), direction.label(), bytes))
-            .collect()
+    fn bytes(&self) -> Vec<(&'static str, &'static str, u64)> {
+        let bytes = self.0.totals().bytes;
+        bytes.into_iter().map(|(engine, direction, bytes)| (engine.label(), direction.label(), bytes)).collect()
+    }
+
+    fn skbs(&self) -> Vec<(&'static str, u64)> {
+        self.0.totals().skbs.into_iter().map(|(direction, skbs)| (direction.label(), skbs)).collect()
     }
 
     fn open(&self) -> Vec<(&'static str, u64)> {

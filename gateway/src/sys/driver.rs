@@ -150,7 +150,7 @@ impl Driver {
 }
 
 /// Registers a descriptor with the runtime's epoll.
-pub(super) fn registered<T: AsRawFd + AsFd>(owner: T) -> io::Result<AsyncFd<T>> {
+pub(crate) fn registered<T: AsRawFd + AsFd>(owner: T) -> io::Result<AsyncFd<T>> {
     // SAFETY: the callers pass standard library owners, which answer with the same open descriptor for as long as they
     // live.
     unsafe { AsyncFd::register(owner) }.map_err(Into::into)

@@ -57,6 +57,17 @@ pub(super) struct Completed {
     pub(super) more: bool,
 }
 
+/// When a receive looks for data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Attempt {
+    /// At once, and again when there is some.
+    AtOnce,
+    /// Only when there is some: a first look is known to find nothing (`IORING_RECVSEND_POLL_FIRST`, Linux 5.19).
+    AfterWaiting,
+    /// At once, and fails with `WouldBlock` where there is none.
+    Once,
+}
+
 struct Operation {
     /// Keeps the descriptor open: a number that was closed and reused must not receive this operation.
     _socket: Rc<dyn AsRawFd>,
@@ -107,19 +118,19 @@ impl Ring {
         Ok(signal)
     }
 
-    /// Receives into a provided chunk. `wait_first` skips the attempt that is known to find nothing
-    /// (`IORING_RECVSEND_POLL_FIRST`, Linux 5.19).
+    /// Receives into a provided chunk.
     pub(super) fn recv<S: AsRawFd + 'static>(
         self: &Rc<Self>,
         socket: &Rc<S>,
         size: ChunkSize,
-        wait_first: bool,
+        attempt: Attempt,
     ) -> Submitted {
         /// `IORING_RECVSEND_POLL_FIRST` of the kernel's uapi; the crate does not name it.
         const POLL_FIRST: u16 = 1;
         let entry = opcode::Recv::new(types::Fd(socket.as_raw_fd()), std::ptr::null_mut(), 0)
             .buf_group(size.group_id())
-            .ioprio(if wait_first { POLL_FIRST } else { 0 })
+            .flags(if attempt == Attempt::Once { libc::MSG_DONTWAIT } else { 0 })
+            .ioprio(if attempt == Attempt::AfterWaiting { POLL_FIRST } else { 0 })
             .build()
             .flags(squeue::Flags::BUFFER_SELECT);
         self.submit(entry, Rc::<S>::clone(socket), Payload::None, Some(size))
@@ -183,6 +194,16 @@ impl Ring {
         Submitted { ring: Rc::clone(self), index, finished: false }
     }
 
+    /// Asks the kernel to give an operation back. Its completion still comes, with what it had taken by then.
+    fn cancel(&self, index: usize) {
+        let mut state = self.state.borrow_mut();
+        let target = user_data(index, state.operations[index].generation);
+        let cancel = opcode::AsyncCancel::new(target).build().user_data(NO_OPERATION);
+        state.push(&cancel);
+        drop(state);
+        self.wake_driver();
+    }
+
     fn wake_driver(&self) {
         if !self.has_queued.replace(true) {
             self.queued.notify_one();
@@ -198,11 +219,8 @@ impl Ring {
         }
         operation.abandoned = true;
         operation.waker = None;
-        let target = user_data(index, operation.generation);
-        let cancel = opcode::AsyncCancel::new(target).build().user_data(NO_OPERATION);
-        state.push(&cancel);
         drop(state);
-        self.wake_driver();
+        self.cancel(index);
     }
 
     /// Hands queued operations to the kernel and completions to their waiters.
@@ -331,6 +349,15 @@ pub(super) struct Submitted {
     ring: Rc<Ring>,
     index: usize,
     finished: bool,
+}
+
+impl Submitted {
+    /// Asks for the operation's end. Whoever waits for it gets what it had come to, or `ECANCELED`.
+    pub(super) fn cancel(&self) {
+        if !self.finished {
+            self.ring.cancel(self.index);
+        }
+    }
 }
 
 impl Future for Submitted {

@@ -1,11 +1,14 @@
 //! A connected TCP socket of one worker.
 
 use std::cell::Cell;
+use std::future::Future;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, Shutdown, recv, send, shutdown};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::unix::AsyncFd;
@@ -13,7 +16,7 @@ use tokio::io::{Interest, Ready};
 
 use super::driver::{Driver, Means};
 use super::pool::{Chunk, ChunkSize, Pool};
-use super::ring::{Payload, Ring};
+use super::ring::{Attempt, Completed, Payload, Ring};
 
 /// Who owns the descriptor.
 pub(super) enum Fd {
@@ -58,6 +61,22 @@ pub struct Socket {
     drained: Rc<Cell<bool>>,
 }
 
+/// What a receive that does not wait for ever came to.
+pub enum Received {
+    /// Bytes.
+    Chunk(Chunk),
+    /// The peer's end of stream.
+    End,
+    /// Neither.
+    Nothing,
+}
+
+impl From<Option<Chunk>> for Received {
+    fn from(received: Option<Chunk>) -> Self {
+        received.map_or(Self::End, Self::Chunk)
+    }
+}
+
 impl Socket {
     pub(super) fn new(fd: Fd, driver: Driver) -> Self {
         Self { fd: Rc::new(fd), driver, drained: Rc::new(Cell::new(false)) }
@@ -75,50 +94,145 @@ impl Socket {
         }
     }
 
+    /// Receives as [`Self::recv`] does, but gives up, without losing a byte, once `interrupt` is ready.
+    ///
+    /// # Errors
+    /// What `recv(2)` says.
+    pub async fn recv_unless(&self, size: ChunkSize, interrupt: impl Future<Output = ()>) -> io::Result<Received> {
+        let ring = match &self.driver.means {
+            Means::Ring(ring) => ring,
+            // Between two attempts nothing has been taken, so the wait may be dropped.
+            Means::Epoll(pool) => {
+                return tokio::select! {
+                    biased;
+                    received = self.recv_polled(pool, size) => Ok(received?.into()),
+                    () = interrupt => Ok(Received::Nothing),
+                };
+            }
+        };
+        let mut interrupt = pin!(interrupt);
+        loop {
+            let returned = ring.pool.returned.notified();
+            let mut receiving = ring.recv(&self.fd, size, self.attempt());
+            let received = tokio::select! {
+                biased;
+                received = &mut receiving => received,
+                () = &mut interrupt => {
+                    // The kernel may have taken bytes by now; they come with the operation's end.
+                    receiving.cancel();
+                    let received = receiving.await;
+                    if received.result.as_ref().is_err_and(|error| error.raw_os_error() == Some(libc::ECANCELED)) {
+                        return Ok(Received::Nothing);
+                    }
+                    received
+                }
+            };
+            if let Some(received) = self.received(ring, received, size, returned).await? {
+                return Ok(received);
+            }
+        }
+    }
+
+    /// Receives what is there now.
+    ///
+    /// # Errors
+    /// What `recv(2)` says.
+    pub async fn recv_now(&self, size: ChunkSize) -> io::Result<Received> {
+        match &self.driver.means {
+            Means::Ring(ring) => loop {
+                let returned = ring.pool.returned.notified();
+                let received = ring.recv(&self.fd, size, Attempt::Once).await;
+                if received.result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+                    return Ok(Received::Nothing);
+                }
+                if let Some(received) = self.received(ring, received, size, returned).await? {
+                    return Ok(received);
+                }
+            },
+            Means::Epoll(pool) => loop {
+                let returned = pool.returned.notified();
+                let Some(chunk) = pool.take(size) else {
+                    returned.await;
+                    continue;
+                };
+                if let Some(received) = self.recv_once(chunk)? {
+                    return Ok(received);
+                }
+            },
+        }
+    }
+
     async fn recv_ring(&self, ring: &Rc<Ring>, size: ChunkSize) -> io::Result<Option<Chunk>> {
         loop {
             let returned = ring.pool.returned.notified();
-            let received = ring.recv(&self.fd, size, self.drained.get()).await;
-            match received.result {
-                Ok(0) => return Ok(None),
-                Ok(_) => {
-                    self.drained.set(!received.more);
-                    return Ok(received.chunk);
-                }
-                Err(error) => match error.raw_os_error() {
-                    Some(libc::ENOBUFS) => {
-                        self.drained.set(false);
-                        if !ring.pool.has_free(size) {
-                            returned.await;
-                        }
-                    }
-                    Some(libc::EINTR) => {}
-                    _ => return Err(error),
-                },
+            let received = ring.recv(&self.fd, size, self.attempt()).await;
+            match self.received(ring, received, size, returned).await? {
+                Some(Received::Chunk(chunk)) => return Ok(Some(chunk)),
+                Some(Received::End) => return Ok(None),
+                Some(Received::Nothing) | None => {}
             }
+        }
+    }
+
+    fn attempt(&self) -> Attempt {
+        if self.drained.get() { Attempt::AfterWaiting } else { Attempt::AtOnce }
+    }
+
+    /// What a receive on the ring came to; `None` where it is to be made again.
+    async fn received(
+        &self,
+        ring: &Rc<Ring>,
+        completed: Completed,
+        size: ChunkSize,
+        returned: impl Future<Output = ()>,
+    ) -> io::Result<Option<Received>> {
+        match completed.result {
+            Ok(0) => Ok(Some(Received::End)),
+            Ok(_) => {
+                self.drained.set(!completed.more);
+                Ok(completed.chunk.map(Received::Chunk))
+            }
+            Err(error) => match error.raw_os_error() {
+                Some(libc::ENOBUFS) => {
+                    self.drained.set(false);
+                    if !ring.pool.has_free(size) {
+                        returned.await;
+                    }
+                    Ok(None)
+                }
+                Some(libc::EINTR) => Ok(None),
+                _ => Err(error),
+            },
         }
     }
 
     async fn recv_polled(&self, pool: &Rc<Pool>, size: ChunkSize) -> io::Result<Option<Chunk>> {
         loop {
             let returned = pool.returned.notified();
-            let Some(mut chunk) = pool.take(size) else {
+            let Some(chunk) = pool.take(size) else {
                 returned.await;
                 continue;
             };
-            match recv(self.as_raw_fd(), chunk.spare(), MsgFlags::MSG_DONTWAIT) {
-                Ok(0) => return Ok(None),
-                Ok(bytes) => {
-                    chunk.set_filled(bytes);
-                    return Ok(Some(chunk));
-                }
-                Err(nix::Error::EAGAIN) => {
-                    drop(chunk);
-                    self.ready(Interest::READABLE).await?;
-                }
-                Err(nix::Error::EINTR) => {}
-                Err(error) => return Err(error.into()),
+            match self.recv_once(chunk)? {
+                Some(Received::Chunk(chunk)) => return Ok(Some(chunk)),
+                Some(Received::End) => return Ok(None),
+                Some(Received::Nothing) => self.ready(Interest::READABLE).await.map(drop)?,
+                None => {}
             }
+        }
+    }
+
+    /// One receive into `chunk`; `None` where a signal came between.
+    fn recv_once(&self, mut chunk: Chunk) -> io::Result<Option<Received>> {
+        match recv(self.as_raw_fd(), chunk.spare(), MsgFlags::MSG_DONTWAIT) {
+            Ok(0) => Ok(Some(Received::End)),
+            Ok(bytes) => {
+                chunk.set_filled(bytes);
+                Ok(Some(Received::Chunk(chunk)))
+            }
+            Err(nix::Error::EAGAIN) => Ok(Some(Received::Nothing)),
+            Err(nix::Error::EINTR) => Ok(None),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -202,6 +316,14 @@ impl Socket {
     #[must_use]
     pub fn is_quiet(&self) -> bool {
         recv(self.as_raw_fd(), &mut [0], MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT) == Err(nix::Error::EAGAIN)
+    }
+
+    /// Whether there is nothing to receive: no byte, no end (which poll(2) reports as readable), no error. Takes nothing,
+    /// not even the error.
+    #[must_use]
+    pub fn is_silent(&self) -> bool {
+        let mut socket = [PollFd::new(self.as_fd(), PollFlags::POLLIN)];
+        poll(&mut socket, PollTimeout::ZERO) == Ok(0)
     }
 
     /// Waits until there is room to send, or the connection has failed.

@@ -7,6 +7,7 @@
 mod admission;
 mod record;
 
+use std::cell::Cell;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,8 +17,9 @@ use hashbrown::HashMap;
 
 use super::{Engine, Reason};
 use crate::route::SandboxId;
+use crate::sys::FlowArray;
 use admission::Admission;
-use record::Record;
+use record::{Counts, Record};
 
 pub use admission::{AdmitError, Caps, Permit};
 pub use record::StreamInfo;
@@ -48,6 +50,17 @@ impl Direction {
     }
 }
 
+/// What somebody wants of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// To end.
+    Close(Reason),
+    /// To go into the kernel.
+    Promote,
+    /// To come back to the user path.
+    Demote,
+}
+
 /// Every live stream of the process.
 pub struct LiveStreams {
     /// One per worker, so that workers meet only the admin thread here.
@@ -56,14 +69,20 @@ pub struct LiveStreams {
     admission: Arc<Admission>,
 }
 
-/// Bytes by engine and direction.
-type Totals = [[u64; Direction::ALL.len()]; Engine::ALL.len()];
-
 #[derive(Default)]
 struct Shard {
     records: HashMap<u64, Arc<Record>>,
     /// What streams had carried that are no longer in `records`; they move from there to here under one lock.
-    ended: Totals,
+    ended: Counts,
+}
+
+/// Bytes and socket buffers since the start of the process.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// By engine and direction.
+    pub bytes: Vec<(Engine, Direction, u64)>,
+    /// Socket buffers that the kernel passed from socket to socket.
+    pub skbs: Vec<(Direction, u64)>,
 }
 
 impl LiveStreams {
@@ -99,7 +118,7 @@ impl LiveStreams {
         let record = Arc::new(Record::new(id, permit.sandbox.clone(), client, endpoint, engine));
         let shard = worker % self.shards.len();
         locked(&self.shards[shard]).records.insert(id, Arc::clone(&record));
-        StreamGuard { streams: Arc::clone(self), _permit: permit, shard, record }
+        StreamGuard { streams: Arc::clone(self), _permit: permit, shard, record, promotions: Cell::new(0) }
     }
 
     /// Every live stream, by number.
@@ -155,7 +174,14 @@ impl LiveStreams {
         sandboxes
     }
 
-    /// Closes a worker's streams that were idle or alive for too long; zero is no limit.
+    /// Asks the stream with this number to go into the kernel, or to come back; false where there is none.
+    pub fn switch(&self, id: u64, into_kernel: bool) -> bool {
+        let switch = |record: &Arc<Record>| if into_kernel { record.promote() } else { record.demote() };
+        self.shards.iter().any(|shard| locked(shard).records.get(&id).map(switch).is_some())
+    }
+
+    /// Closes a worker's streams that were idle or alive for too long; zero is no limit. Those that wait for it and
+    /// have been quiet for long enough are asked to go into the kernel.
     pub fn sweep(&self, worker: usize, idle_timeout: Duration, lifetime_max: Duration) {
         let now = Instant::now();
         for record in locked(&self.shards[worker % self.shards.len()]).records.values() {
@@ -164,31 +190,25 @@ impl LiveStreams {
                 record.close(Reason::Lifetime);
             } else if !idle_timeout.is_zero() && idle >= idle_timeout {
                 record.close(Reason::Idle);
+            } else if record.is_promotion_due(idle) {
+                record.promote();
             }
         }
     }
 
-    /// Bytes carried since the start, by engine and direction, ended streams included.
+    /// What was carried since the start, ended streams included.
     #[must_use]
-    pub fn bytes(&self) -> Vec<(Engine, Direction, u64)> {
-        let mut totals = Totals::default();
+    pub fn totals(&self) -> Totals {
+        let mut sum = Counts::default();
         for shard in &self.shards {
             let shard = locked(shard);
-            let live = shard
-                .records
-                .values()
-                .map(|record| (record.engine, record.bytes.each_ref().map(|bytes| bytes.load(Ordering::Relaxed))));
-            let ended = Engine::ALL.into_iter().map(|engine| (engine, shard.ended[engine as usize]));
-            for (engine, bytes) in live.chain(ended) {
-                add(&mut totals[engine as usize], bytes);
-            }
+            shard.records.values().map(|record| record.counts()).chain([shard.ended]).for_each(|counts| sum.add(counts));
         }
-        Engine::ALL
-            .into_iter()
-            .flat_map(|engine| {
-                Direction::ALL.map(|direction| (engine, direction, totals[engine as usize][direction as usize]))
-            })
-            .collect()
+        let bytes = |engine, bytes: [u64; 2]| Direction::ALL.map(|direction| (engine, direction, bytes[direction as usize]));
+        Totals {
+            bytes: [bytes(Engine::Copy, sum.user), bytes(Engine::Sockmap, sum.kernel)].concat(),
+            skbs: Direction::ALL.map(|direction| (direction, sum.skbs[direction as usize])).to_vec(),
+        }
     }
 
     /// How many streams each engine carries now.
@@ -197,7 +217,7 @@ impl LiveStreams {
         let count = |engine: Engine| -> usize {
             self.shards
                 .iter()
-                .map(|shard| locked(shard).records.values().filter(|record| record.engine == engine).count())
+                .map(|shard| locked(shard).records.values().filter(|record| record.engine() == engine).count())
                 .sum()
         };
         Engine::ALL.into_iter().map(|engine| (engine, count(engine))).collect()
@@ -210,8 +230,13 @@ impl LiveStreams {
     }
 }
 
-fn add(total: &mut [u64; 2], bytes: [u64; 2]) {
-    total.iter_mut().zip(bytes).for_each(|(total, bytes)| *total += bytes);
+impl Counts {
+    fn add(&mut self, other: Self) {
+        let Self { user, kernel, skbs } = other;
+        for (sum, counts) in [(&mut self.user, user), (&mut self.kernel, kernel), (&mut self.skbs, skbs)] {
+            sum.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
+        }
+    }
 }
 
 /// Nothing here is left half-done when a thread panics, so a poisoned lock is as good as any.
@@ -225,6 +250,7 @@ pub struct StreamGuard {
     _permit: Permit,
     shard: usize,
     record: Arc<Record>,
+    promotions: Cell<u32>,
 }
 
 impl StreamGuard {
@@ -234,9 +260,50 @@ impl StreamGuard {
         counter.store(counter.load(Ordering::Relaxed) + bytes as u64, Ordering::Relaxed);
     }
 
-    /// Waits until somebody closes the stream.
-    pub async fn closing(&self) -> Reason {
-        self.record.closing().await
+    /// Waits until somebody wants something of the stream.
+    pub async fn told(&self) -> Told {
+        self.record.told().await
+    }
+
+    /// Says who moves the stream's bytes from now on.
+    pub fn set_engine(&self, engine: Engine) {
+        if engine.is_kernel() {
+            self.promotions.set(self.promotions.get().saturating_add(1));
+        }
+        self.record.set_engine(engine);
+    }
+
+    /// Who moves the stream's bytes.
+    #[must_use]
+    pub fn engine(&self) -> Engine {
+        self.record.engine()
+    }
+
+    /// Says after how much quiet the sweeper is to ask for a promotion; `None` is never.
+    pub fn promote_after(&self, quiet: Option<Duration>) {
+        self.record.promote_after(quiet);
+    }
+
+    /// Says where the kernel counts what it moves, by direction.
+    pub fn attach_kernel(&self, flows: &Arc<FlowArray>, indices: [u32; 2]) {
+        self.record.attach_kernel(Arc::clone(flows), indices);
+    }
+
+    /// Takes over what the kernel has counted, since its counters will be another stream's.
+    pub fn detach_kernel(&self) {
+        self.record.detach_kernel();
+    }
+
+    /// Bytes that the kernel carried, in both directions.
+    #[must_use]
+    pub fn kernel_bytes(&self) -> u64 {
+        self.record.counts().kernel.iter().sum()
+    }
+
+    /// How often the stream went into the kernel.
+    #[must_use]
+    pub fn promotions(&self) -> u32 {
+        self.promotions.get()
     }
 
     /// Bytes carried so far.
@@ -279,8 +346,8 @@ impl StreamGuard {
 impl Drop for StreamGuard {
     fn drop(&mut self) {
         let mut shard = locked(&self.streams.shards[self.shard]);
-        let bytes = Direction::ALL.map(|direction| self.bytes(direction));
-        add(&mut shard.ended[self.record.engine as usize], bytes);
+        let counts = self.record.counts();
+        shard.ended.add(counts);
         shard.records.remove(&self.record.id);
     }
 }

@@ -2,13 +2,15 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use tokio::sync::Notify;
 
-use super::Direction;
+use super::{Direction, Told, locked};
 use crate::route::SandboxId;
+use crate::sys::FlowArray;
 use crate::tunnel::{Engine, Reason};
 
 /// What is known about one live stream: written by its worker, read by everybody.
@@ -17,16 +19,67 @@ pub(super) struct Record {
     pub(super) sandbox: SandboxId,
     pub(super) client: SocketAddr,
     pub(super) endpoint: SocketAddr,
-    pub(super) engine: Engine,
+    /// Who moves its bytes now: an index in [`Engine::ALL`].
+    engine: AtomicU8,
     pub(super) opened: Instant,
+    /// What the user path has moved, by direction.
     pub(super) bytes: [AtomicU64; 2],
+    kernel: Mutex<KernelCounts>,
     /// The sweeper's: total bytes when it last looked, and when (in milliseconds after `opened`) they last changed.
     swept_bytes: AtomicU64,
     active_ms: AtomicU64,
+    /// After how many quiet milliseconds the sweeper asks for a promotion.
+    promote_after_ms: AtomicU64,
     /// 0, or one more than the index in [`Reason::ALL`].
     pub(super) closing: AtomicU8,
-    pub(super) close: Notify,
+    /// [`PROMOTE`], [`DEMOTE`], or 0.
+    switch: AtomicU8,
+    told: Notify,
 }
+
+/// What the kernel has moved of a stream.
+#[derive(Default)]
+enum KernelCounts {
+    /// It never had the stream.
+    #[default]
+    Nothing,
+    /// It counts here; the indices are by direction.
+    Live { flows: Arc<FlowArray>, indices: [u32; 2] },
+    /// It will not move any more.
+    Final { bytes: [u64; 2], skbs: [u64; 2] },
+}
+
+impl KernelCounts {
+    /// Bytes and socket buffers, by direction.
+    fn read(&self) -> ([u64; 2], [u64; 2]) {
+        match self {
+            Self::Nothing => Default::default(),
+            Self::Live { flows, indices } => {
+                let flows = indices.map(|index| flows.get(index));
+                let bytes = flows.map(|flow| flow.redirected.load(Ordering::Relaxed));
+                (bytes, flows.map(|flow| flow.skbs.load(Ordering::Relaxed)))
+            }
+            Self::Final { bytes, skbs } => (*bytes, *skbs),
+        }
+    }
+}
+
+/// What a stream has carried, by direction.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Counts {
+    /// Bytes that the user path moved.
+    pub(super) user: [u64; 2],
+    /// Bytes that the kernel moved.
+    pub(super) kernel: [u64; 2],
+    /// Socket buffers that the kernel moved.
+    pub(super) skbs: [u64; 2],
+}
+
+/// No quiet is enough.
+const NEVER: u64 = u64::MAX;
+
+const PROMOTE: u8 = 1;
+const DEMOTE: u8 = 2;
 
 impl Record {
     pub(super) fn new(id: u64, sandbox: SandboxId, client: SocketAddr, endpoint: SocketAddr, engine: Engine) -> Self {
@@ -35,28 +88,85 @@ impl Record {
             sandbox,
             client,
             endpoint,
-            engine,
+            engine: AtomicU8::new(engine as u8),
             opened: Instant::now(),
             bytes: Default::default(),
+            kernel: Mutex::default(),
             swept_bytes: AtomicU64::new(0),
             active_ms: AtomicU64::new(0),
+            promote_after_ms: AtomicU64::new(NEVER),
             closing: AtomicU8::new(0),
-            close: Notify::new(),
+            switch: AtomicU8::new(0),
+            told: Notify::new(),
         }
     }
 
-    /// Waits until somebody closes the stream.
-    pub(super) async fn closing(&self) -> Reason {
+    /// Who moves its bytes now.
+    pub(super) fn engine(&self) -> Engine {
+        Engine::ALL[usize::from(self.engine.load(Ordering::Relaxed))]
+    }
+
+    pub(super) fn set_engine(&self, engine: Engine) {
+        self.engine.store(engine as u8, Ordering::Relaxed);
+    }
+
+    pub(super) fn attach_kernel(&self, flows: Arc<FlowArray>, indices: [u32; 2]) {
+        *locked(&self.kernel) = KernelCounts::Live { flows, indices };
+    }
+
+    pub(super) fn detach_kernel(&self) {
+        let mut kernel = locked(&self.kernel);
+        let (bytes, skbs) = kernel.read();
+        *kernel = KernelCounts::Final { bytes, skbs };
+    }
+
+    /// Waits until somebody wants something of the stream. An end goes before everything else.
+    pub(super) async fn told(&self) -> Told {
         loop {
             if let Some(index) = usize::from(self.closing.load(Ordering::Acquire)).checked_sub(1) {
-                return Reason::ALL[index];
+                return Told::Close(Reason::ALL[index]);
             }
-            self.close.notified().await;
+            match self.switch.swap(0, Ordering::AcqRel) {
+                PROMOTE => return Told::Promote,
+                DEMOTE => return Told::Demote,
+                _ => self.told.notified().await,
+            }
         }
+    }
+
+    /// Asks the stream to go into the kernel.
+    pub(super) fn promote(&self) {
+        self.switch.store(PROMOTE, Ordering::Release);
+        self.told.notify_one();
+    }
+
+    /// Asks the stream to come back to the user path.
+    pub(super) fn demote(&self) {
+        self.switch.store(DEMOTE, Ordering::Release);
+        self.told.notify_one();
+    }
+
+    /// After how much quiet the sweeper asks for a promotion; `None` is never.
+    pub(super) fn promote_after(&self, quiet: Option<Duration>) {
+        let millis = quiet.map_or(NEVER, |quiet| u64::try_from(quiet.as_millis()).unwrap_or(NEVER));
+        self.promote_after_ms.store(millis, Ordering::Relaxed);
+    }
+
+    /// Whether it has been quiet for long enough to be asked.
+    pub(super) fn is_promotion_due(&self, idle: Duration) -> bool {
+        let after = self.promote_after_ms.load(Ordering::Relaxed);
+        after != NEVER && idle.as_millis() >= u128::from(after) && !self.engine().is_kernel()
+    }
+
+    /// Bytes carried, by direction, and out of them those that the kernel moved.
+    pub(super) fn counts(&self) -> Counts {
+        let (kernel, skbs) = locked(&self.kernel).read();
+        Counts { user: self.bytes.each_ref().map(|bytes| bytes.load(Ordering::Relaxed)), kernel, skbs }
     }
 
     pub(super) fn bytes(&self, direction: Direction) -> u64 {
-        self.bytes[direction as usize].load(Ordering::Relaxed)
+        let Counts { user, kernel, skbs: _ } = self.counts();
+        user[direction as usize] + kernel[direction as usize]
     }
 
     pub(super) fn close(&self, reason: Reason) {
@@ -64,12 +174,13 @@ impl Record {
         let code = u8::try_from(index + 1).expect("a handful of reasons");
         // The first reason stays.
         if self.closing.compare_exchange(0, code, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
-            self.close.notify_one();
+            self.told.notify_one();
         }
     }
 
     fn total(&self) -> u64 {
-        self.bytes.iter().map(|bytes| bytes.load(Ordering::Relaxed)).sum()
+        let Counts { user, kernel, skbs: _ } = self.counts();
+        user.iter().chain(&kernel).sum()
     }
 
     fn millis_since_opened(&self, now: Instant) -> u64 {
@@ -92,7 +203,7 @@ impl Record {
             sandbox: self.sandbox.clone(),
             client: self.client,
             endpoint: self.endpoint,
-            engine: self.engine.label(),
+            engine: self.engine().label(),
             bytes_up: self.bytes(Direction::Up),
             bytes_down: self.bytes(Direction::Down),
             age_seconds: now.saturating_duration_since(self.opened).as_secs_f64(),

@@ -1,0 +1,175 @@
+//! What a connection's TCP says of itself.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd};
+
+/// The kernel's `struct tcp_info` as far as it is read here; the kernel fills as much as it is asked for
+/// (`do_tcp_getsockopt`), and has had these fields since Linux 4.1.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct TcpInfo {
+    state: u8,
+    other: [u8; 7],
+    numbers: [u32; 24],
+    pacing_rate: u64,
+    max_pacing_rate: u64,
+    bytes_acked: u64,
+}
+
+const _: () = assert!(size_of::<TcpInfo>() == 128);
+
+/// Where a connection stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes that were ever written to the socket, in a count that began at some number when it was made.
+    pub written: u64,
+    /// Nothing more will be delivered: the connection has failed or was reset.
+    pub dead: bool,
+}
+
+/// How many bytes were written to `socket` by anybody, the kernel included.
+///
+/// What was acknowledged (`tcpi_bytes_acked`) and what was not yet (`SIOCOUTQ`, tcp(7)) are read one after the other,
+/// and an acknowledgement may come between. It is then missing in the sum, which is read again; where that goes on, the
+/// result is a lower bound.
+///
+/// Every caller that relies on a count not growing any more must know that nobody writes. Reading takes the socket's
+/// lock (`tcp_get_info`), so what a program on it was doing when this was called has been done when it returns.
+///
+/// # Errors
+/// What `getsockopt(2)` or `ioctl(2)` says.
+pub fn progress(socket: &impl AsFd) -> io::Result<Progress> {
+    /// Acknowledgements that may come between before the sum is given as it is.
+    const ATTEMPTS_MAX: u32 = 4;
+    /// `TCP_CLOSE` of the kernel's enum in include/net/tcp_states.h.
+    const CLOSE: u8 = 7;
+    let mut info = tcp_info(socket)?;
+    for _ in 0..ATTEMPTS_MAX {
+        let unacknowledged = unacknowledged(socket)?;
+        let written = info.bytes_acked.wrapping_add(unacknowledged);
+        let again = tcp_info(socket)?;
+        let settled = again.bytes_acked == info.bytes_acked;
+        info = again;
+        if settled {
+            return Ok(Progress { written, dead: info.state == CLOSE });
+        }
+    }
+    // This order never counts a byte twice.
+    let written = info.bytes_acked.wrapping_add(unacknowledged(socket)?);
+    Ok(Progress { written, dead: info.state == CLOSE })
+}
+
+/// The memory in bytes that waits in the socket's send queue, sent or not (`SK_MEMINFO_WMEM_QUEUED`, sock_diag(7)).
+///
+/// # Errors
+/// What `getsockopt(2)` says; `SO_MEMINFO` exists since Linux 4.12.
+pub fn send_queue_memory(socket: &impl AsFd) -> io::Result<u64> {
+    /// Position of `SK_MEMINFO_WMEM_QUEUED` in the array.
+    const WMEM_QUEUED: usize = 5;
+    let memory: [u32; 9] = option(socket, libc::SOL_SOCKET, libc::SO_MEMINFO)?;
+    Ok(u64::from(memory[WMEM_QUEUED]))
+}
+
+/// Fixes the send buffer's size at twice `bytes`, whatever `net.core.wmem_max` says (`SO_SNDBUFFORCE`, socket(7)).
+///
+/// # Errors
+/// `EPERM` without `CAP_NET_ADMIN`.
+pub fn fix_send_buffer(socket: &impl AsFd, bytes: u32) -> io::Result<()> {
+    set_option(socket, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, &bytes)
+}
+
+/// Lets the kernel size the send buffer again (`SO_BUF_LOCK`).
+///
+/// # Errors
+/// `ENOPROTOOPT` before Linux 5.14, which brought the option.
+pub fn release_send_buffer(socket: &impl AsFd) -> io::Result<()> {
+    /// include/uapi/asm-generic/socket.h; the crate does not name it for every target.
+    const SO_BUF_LOCK: libc::c_int = 72;
+    set_option(socket, libc::SOL_SOCKET, SO_BUF_LOCK, &0_u32)
+}
+
+/// The socket's number, which no other ever gets (`SO_COOKIE`, Linux 4.12).
+///
+/// # Errors
+/// What `getsockopt(2)` says.
+pub fn cookie(socket: &impl AsFd) -> io::Result<u64> {
+    socket2::SockRef::from(socket).cookie()
+}
+
+fn tcp_info(socket: &impl AsFd) -> io::Result<TcpInfo> {
+    option(socket, libc::IPPROTO_TCP, libc::TCP_INFO)
+}
+
+/// `SIOCOUTQ`
+fn unacknowledged(socket: &impl AsFd) -> io::Result<u64> {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the request writes one int (`tcp_ioctl`), and that is what it gets.
+    let result = unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(u64::try_from(bytes).unwrap_or(0))
+}
+
+/// Types that any bytes the kernel writes make a value of.
+trait Plain: Copy {}
+
+impl Plain for [u32; 9] {}
+impl Plain for TcpInfo {}
+
+fn option<T: Plain>(socket: &impl AsFd, level: libc::c_int, name: libc::c_int) -> io::Result<T> {
+    let mut value = MaybeUninit::<T>::zeroed();
+    let mut len = libc::socklen_t::try_from(size_of::<T>()).expect("options are small");
+    // SAFETY: the kernel writes at most `len` bytes to the value, and `len` is its size.
+    let result = unsafe {
+        libc::getsockopt(socket.as_fd().as_raw_fd(), level, name, value.as_mut_ptr().cast(), &raw mut len)
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: zeroed, then written by the kernel in part or whole; every bit pattern is a value of a `Plain` type.
+    Ok(unsafe { value.assume_init() })
+}
+
+fn set_option(socket: &impl AsFd, level: libc::c_int, name: libc::c_int, value: &u32) -> io::Result<()> {
+    let len = libc::socklen_t::try_from(size_of::<u32>()).expect("options are small");
+    // SAFETY: the kernel reads `len` bytes, which is the size of what the pointer points to.
+    let result = unsafe {
+        libc::setsockopt(socket.as_fd().as_raw_fd(), level, name, std::ptr::from_ref(value).cast(), len)
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    #[test]
+    fn written_bytes_are_counted_read_or_not() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut server, _) = listener.accept().unwrap();
+        let base = progress(&client).unwrap().written;
+        client.write_all(&[7; 100_000]).unwrap();
+        assert_eq!(progress(&client).unwrap().written - base, 100_000);
+        assert!(send_queue_memory(&client).unwrap() < 1 << 20);
+        server.read_exact(&mut [0; 100_000]).unwrap();
+        client.write_all(b"x").unwrap();
+        assert_eq!(progress(&client).unwrap(), Progress { written: base + 100_001, dead: false });
+    }
+
+    #[test]
+    fn a_reset_connection_is_dead() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (server, _) = listener.accept().unwrap();
+        socket2::SockRef::from(&server).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+        drop(server);
+        assert!(client.read(&mut [0]).is_err());
+        assert!(progress(&client).unwrap().dead);
+    }
+}
