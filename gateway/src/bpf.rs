@@ -18,6 +18,7 @@ use gateway_common::{ABI_SECTION, ABI_VERSION};
 use nix::errno::Errno;
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
 
+use crate::sys::heap;
 use capability::{Capabilities, Capability};
 
 /// Whether the kernel takes the embedded programs; the verifier has the last word. Nothing stays behind.
@@ -94,6 +95,8 @@ const SOCKMAP_VERDICT: &str = "sockmap_verdict";
 fn load(object: &[u8], sockets: NonZeroU32, log_level: u8) -> Result<Ebpf, LoadError> {
     check_abi(object)?;
     let mut loader = EbpfLoader::new();
+    // No program of ours is relocated to the kernel's types. The loader has read them by now all the same.
+    loader.btf(None);
     loader.override_global(aya_log::LEVEL, &log_level, true);
     for map in [offload::INDICES, offload::PEERS, offload::FLOWS] {
         loader.map_max_entries(map, sockets.get());
@@ -101,6 +104,9 @@ fn load(object: &[u8], sockets: NonZeroU32, log_level: u8) -> Result<Ebpf, LoadE
     let mut ebpf = loader.load(object).map_err(refused)?;
     let verdict: &mut SkSkb = verdict(&mut ebpf);
     verdict.load().map_err(|error| refused(EbpfError::ProgramError(error)))?;
+    drop(loader);
+    // The kernel's types were 20 MB.
+    heap::trim();
     Ok(ebpf)
 }
 

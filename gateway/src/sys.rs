@@ -8,6 +8,7 @@ pub mod cpu;
 pub mod driver;
 mod pool;
 pub mod flows;
+pub mod heap;
 mod ring;
 pub mod socket;
 pub mod tcp;

@@ -85,6 +85,16 @@ impl Engine {
     }
 }
 
+/// Bytes that may wait on either socket to be sent. What a reader that stops costs is this, and what may wait to be
+/// read on the other side.
+pub const UNSENT_MAX_BYTES: u32 = 256 << 10;
+
+/// Bytes that may wait to be read from a client: the window of a sender that may be a continent away.
+pub const CLIENT_UNREAD_MAX_BYTES: u32 = 1 << 20;
+
+/// Bytes that may wait to be read from a pod, which is near: 256 KiB in half a millisecond are 500 MB/s.
+pub const UPSTREAM_UNREAD_MAX_BYTES: u32 = 256 << 10;
+
 /// How a worker's streams are to be moved.
 pub struct Plan {
     /// The way into the kernel, where there is one.

@@ -12,7 +12,7 @@ use crate::drain::Drain;
 use crate::http::HeadLimits;
 use crate::metrics::Metrics;
 use crate::sys::{Driver, TcpTuning};
-use crate::tunnel::{LiveStreams, Plan};
+use crate::tunnel::{self, LiveStreams, Plan};
 use crate::upstream::Pool;
 
 /// What all workers share.
@@ -51,8 +51,10 @@ pub struct Context {
     pub pool: Pool,
     /// The limits of heads.
     pub limits: HeadLimits,
-    /// What a stream's sockets are set to.
-    pub tuning: TcpTuning,
+    /// What a stream's socket to its client is set to.
+    pub client_tuning: TcpTuning,
+    /// What its socket to the pod is set to.
+    pub upstream_tuning: TcpTuning,
     requests: Cell<u64>,
 }
 
@@ -66,16 +68,20 @@ impl Context {
             head_bytes_max: config.http.head_bytes_max,
             fields_max: config.http.fields_max,
         };
-        let tuning = TcpTuning {
+        let tuning = |unread_max| TcpTuning {
             keepalive_idle: config.stream.keepalive.idle,
             keepalive_interval: config.stream.keepalive.interval,
             keepalive_probes: config.stream.keepalive.probes,
             user_timeout: config.stream.user_timeout,
+            unsent_max: tunnel::UNSENT_MAX_BYTES,
+            unread_max,
         };
+        let client_tuning = tuning(tunnel::CLIENT_UNREAD_MAX_BYTES);
+        let upstream_tuning = tuning(tunnel::UPSTREAM_UNREAD_MAX_BYTES);
         let pool = Pool::new(&config.upstream);
         let eager = config.engine == EngineChoice::Sockmap;
         let plan = Plan { kernel, eager, metrics: Arc::clone(&shared.metrics) };
-        Self { shared, index, driver, plan, pool, limits, tuning, requests: Cell::new(0) }
+        Self { shared, index, driver, plan, pool, limits, client_tuning, upstream_tuning, requests: Cell::new(0) }
     }
 
     /// The configuration.

@@ -26,8 +26,8 @@ pub(super) async fn run(
     counted: Counted,
 ) {
     let Accepted { upstream, to_client, stream, request_id } = accepted;
-    for socket in [&client, &upstream] {
-        if let Err(error) = socket.tune(&context.tuning) {
+    for (socket, tuning) in [(&client, &context.client_tuning), (&upstream, &context.upstream_tuning)] {
+        if let Err(error) = socket.tune(tuning) {
             tracing::debug!(%error, "could not tune a stream's socket");
         }
     }

@@ -17,6 +17,7 @@ use tokio::io::{Interest, Ready};
 use super::driver::{Driver, Means};
 use super::pool::{Chunk, ChunkSize, Pool};
 use super::ring::{Attempt, Completed, Payload, Ring};
+use super::tcp;
 
 /// Who owns the descriptor.
 pub(super) enum Fd {
@@ -50,6 +51,11 @@ pub struct TcpTuning {
     /// How long sent data may stay unacknowledged (`TCP_USER_TIMEOUT`, tcp(7)); zero leaves the system's retransmission
     /// limit.
     pub user_timeout: Duration,
+    /// Bytes that may wait to be sent (`TCP_NOTSENT_LOWAT`).
+    pub unsent_max: u32,
+    /// Bytes that may wait to be read (`SO_RCVBUF`, socket(7), which allows as much again for the kernel's own needs).
+    /// The kernel otherwise lets them grow to `net.ipv4.tcp_rmem`'s maximum for each sender that is fast.
+    pub unread_max: u32,
 }
 
 /// A connection. Clones are the same connection; the descriptor closes with the last clone and the last operation.
@@ -386,7 +392,9 @@ impl Socket {
             .with_interval(tuning.keepalive_interval)
             .with_retries(tuning.keepalive_probes);
         socket.set_tcp_keepalive(&keepalive)?;
-        socket.set_tcp_user_timeout((!tuning.user_timeout.is_zero()).then_some(tuning.user_timeout))
+        socket.set_tcp_user_timeout((!tuning.user_timeout.is_zero()).then_some(tuning.user_timeout))?;
+        tcp::set_unsent_max(self, tuning.unsent_max)?;
+        socket.set_recv_buffer_size(tuning.unread_max as usize)
     }
 }
 

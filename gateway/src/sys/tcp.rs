@@ -71,6 +71,15 @@ pub fn send_queue_memory(socket: &impl AsFd) -> io::Result<u64> {
     Ok(u64::from(memory[WMEM_QUEUED]))
 }
 
+/// How many bytes may wait in the send queue that were never sent (`TCP_NOTSENT_LOWAT`, tcp(7)). Beyond it a send waits,
+/// however large the buffer has grown for what is on its way.
+///
+/// # Errors
+/// What `setsockopt(2)` says.
+pub fn set_unsent_max(socket: &impl AsFd, bytes: u32) -> io::Result<()> {
+    set_option(socket, libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT, &bytes)
+}
+
 /// Fixes the send buffer's size at twice `bytes`, whatever `net.core.wmem_max` says (`SO_SNDBUFFORCE`, socket(7)).
 ///
 /// # Errors

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use gateway_common::{CREDIT, CREDIT_LOW, Flow};
 
-use super::Sides;
+use super::{Sides, UNSENT_MAX_BYTES};
 use super::half_close::Reason;
 use super::live::{Direction, StreamGuard, Told};
 use crate::bpf::offload::{EnterError, Offload, Place};
@@ -187,6 +187,8 @@ impl Entered {
             }
             let credit_bytes = u32::try_from(CREDIT).expect("half a MiB");
             tcp::fix_send_buffer(to, credit_bytes)?;
+            // The credit is the limit here. What the kernel redirects must never wait for room.
+            tcp::set_unsent_max(to, u32::MAX >> 1)?;
             let queued = tcp::send_queue_memory(to)?;
             let progress = tcp::progress(to)?;
             if progress.dead || queued > CREDIT_LOW {
@@ -285,7 +287,8 @@ impl Entered {
         };
         let delivered = tokio::time::timeout(patience, delivery).await.is_ok();
         for socket in [&sides.client, &sides.upstream] {
-            if let Err(error) = tcp::release_send_buffer(socket) {
+            let restored = tcp::set_unsent_max(socket, UNSENT_MAX_BYTES).and_then(|()| tcp::release_send_buffer(socket));
+            if let Err(error) = restored {
                 // Before Linux 5.14 the buffer keeps its size, which bounds what a stream can hold in flight.
                 tracing::trace!(%error, "a send buffer keeps its size");
             }
