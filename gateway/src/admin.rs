@@ -7,6 +7,8 @@
 //! | `GET /readyz` | 200, or 503 with one reason per line |
 //! | `GET /streams?sandbox=ID&limit=N` | JSON array of live streams; `X-Streams-Total` counts them before the limit |
 //! | `DELETE /streams/ID` | closes one stream: 204, or 404 when there is none |
+//! | `PUT /streams/ID/demoted` | brings one stream back to user space, to stay there: 204, or 404 when there is none |
+//! | `DELETE /streams/ID/demoted` | lets it go into the kernel again as soon as it can: 204, or 404 when there is none |
 //!
 //! It has no authentication: the listener belongs on loopback, or behind a network policy. For the same reason nothing
 //! that a browser sends without asking first (a simple request in the sense of CORS) changes anything: there is no
@@ -23,7 +25,7 @@ use std::time::Duration;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get};
+use axum::routing::{delete, get, put};
 use axum::{Json, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -152,6 +154,7 @@ fn router(state: AdminState) -> Router {
         .route("/readyz", get(ready))
         .route("/streams", get(list_streams))
         .route("/streams/{id}", delete(close_stream))
+        .route("/streams/{id}/demoted", put(demote_stream).delete(promote_stream))
         .with_state(state)
 }
 
@@ -183,10 +186,20 @@ async fn list_streams(State(state): State<AdminState>, RawQuery(query): RawQuery
 }
 
 async fn close_stream(State(state): State<AdminState>, Path(id): Path<String>) -> StatusCode {
-    match id.parse() {
-        Ok(id) if state.streams.close(id, Reason::Operator) => StatusCode::NO_CONTENT,
-        _ => StatusCode::NOT_FOUND,
-    }
+    told(&id, |id| state.streams.close(id, Reason::Operator))
+}
+
+async fn demote_stream(State(state): State<AdminState>, Path(id): Path<String>) -> StatusCode {
+    told(&id, |id| state.streams.switch(id, false))
+}
+
+async fn promote_stream(State(state): State<AdminState>, Path(id): Path<String>) -> StatusCode {
+    told(&id, |id| state.streams.switch(id, true))
+}
+
+/// `tell` is false where there is no such stream.
+fn told(id: &str, tell: impl FnOnce(u64) -> bool) -> StatusCode {
+    if id.parse().is_ok_and(tell) { StatusCode::NO_CONTENT } else { StatusCode::NOT_FOUND }
 }
 
 #[cfg(test)]
