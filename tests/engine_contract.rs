@@ -120,9 +120,8 @@ mod stories {
         let line = close_line(&bridge);
         assert_eq!((&line["bytes_up"], &line["bytes_down"]), (&100_010.into(), &50_020.into()), "{line}");
         assert_eq!((&line["engine"], &line["reason"]), (&path.engine.into(), &"fin".into()), "{line}");
-        let total = |direction| {
-            bridge.gateway.metric("gateway_stream_bytes_total", &[("direction", direction)]).unwrap()
-        };
+        let total =
+            |direction| bridge.gateway.metric("gateway_stream_bytes_total", &[("direction", direction)]).unwrap();
         assert_eq!((total("up"), total("down")), (100_010.0, 50_020.0));
     }
 }

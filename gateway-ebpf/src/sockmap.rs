@@ -161,5 +161,12 @@ fn tell(index: u32) {
 #[inline(always)]
 unsafe fn fetch_add(counter: *mut u64, amount: u64) {
     // SAFETY: the caller vouches for the pointer.
-    unsafe { asm!("{1} = atomic_fetch_add((u64 *)({0} + 0), {1})", in(reg) counter, inout(reg) amount => _, options(nostack)) };
+    unsafe {
+        asm!(
+            "{1} = atomic_fetch_add((u64 *)({0} + 0), {1})",
+            in(reg) counter,
+            inout(reg) amount => _,
+            options(nostack)
+        );
+    }
 }

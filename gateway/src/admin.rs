@@ -8,7 +8,7 @@
 //! | `GET /streams?sandbox=ID&limit=N` | JSON array of live streams; `X-Streams-Total` counts them before the limit |
 //! | `DELETE /streams/ID` | closes one stream: 204, or 404 when there is none |
 //! | `PUT /streams/ID/demoted` | brings one stream back to user space, to stay there: 204, or 404 when there is none |
-//! | `DELETE /streams/ID/demoted` | lets it go into the kernel again as soon as it can: 204, or 404 when there is none |
+//! | `DELETE /streams/ID/demoted` | lets it go into the kernel again: 204, or 404 when there is none |
 //!
 //! It has no authentication: the listener belongs on loopback, or behind a network policy. For the same reason nothing
 //! that a browser sends without asking first (a simple request in the sense of CORS) changes anything: there is no

@@ -128,7 +128,8 @@ fn splice(machine: &Machine) -> Vec<Missing> {
 const SOCKMAP_SINCE: Release = Release(5, 11, 0);
 
 /// epoll through the runtime reports every message that the program redirects; a poll on a ring asks for ends alone.
-const WITHOUT_IO_URING: &str = "the workers wait with epoll, which would wake them for every message: io_uring is needed";
+const WITHOUT_IO_URING: &str =
+    "the workers wait with epoll, which would wake them for every message: io_uring is needed";
 
 fn sockmap(machine: &Machine) -> Vec<Missing> {
     let mut missing = Vec::from_iter(too_old(&machine.kernel, SOCKMAP_SINCE));

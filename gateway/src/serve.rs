@@ -321,11 +321,7 @@ struct Workers {
 }
 
 impl Workers {
-    fn start(
-        shared: &Arc<Shared>,
-        backend: Backend,
-        listeners: Vec<Vec<TcpListener>>,
-    ) -> Result<Self, ServeError> {
+    fn start(shared: &Arc<Shared>, backend: Backend, listeners: Vec<Vec<TcpListener>>) -> Result<Self, ServeError> {
         tracing::info!(backend = backend.label(), "moving bytes with");
         let cores = cpu::allowed().map_err(system("cannot read the allowed cores"))?;
         // More workers than cores are left to the scheduler: pinning would put two on one core and leave none free.

@@ -6,15 +6,16 @@
 
 pub mod cpu;
 pub mod driver;
-mod pool;
 pub mod flows;
 pub mod heap;
+mod pool;
 mod ring;
 pub mod socket;
 pub mod tcp;
 
 pub(crate) use driver::registered;
 pub use driver::{Backend, Driver, Listener};
-pub use pool::{Chunk, ChunkSize};
 pub use flows::FlowArray;
-pub use socket::{Received, Socket, TcpTuning};
+pub use pool::{Chunk, ChunkSize};
+pub use socket::{Received, Socket};
+pub use tcp::TcpTuning;

@@ -14,11 +14,13 @@ use tokio::task::JoinSet;
 use tracing::level_filters::LevelFilter;
 
 use crate::bpf::offload::{Offload, Reports};
+use crate::config::EngineChoice;
 use crate::connection::{self, Context, Counted, Shared};
 use crate::drain::Phase;
 use crate::error::Failure;
 use crate::metrics::Reason as RejectReason;
 use crate::sys::{Backend, Driver, Listener, Socket, cpu};
+use crate::tunnel::Plan;
 use crate::tunnel::live::SWEEP_INTERVAL;
 
 /// Connections that a listener still accepts once the gateway drains: as many as its queue may hold, and no more, since
@@ -51,7 +53,9 @@ pub fn run(
         if let (Some(kernel), Some(reports)) = (&kernel, reports) {
             tokio::task::spawn_local(attend(Rc::clone(kernel), reports));
         }
-        let context = Rc::new(Context::new(shared, index, driver, kernel));
+        let eager = shared.config.engine == EngineChoice::Sockmap;
+        let plan = Plan { kernel, eager, metrics: Arc::clone(&shared.metrics) };
+        let context = Rc::new(Context::new(shared, index, driver, plan));
         let listeners: io::Result<Vec<_>> =
             listeners.into_iter().map(|listener| context.driver.listener(listener)).collect();
         work(context, listeners?).await;

@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
+use crate::tunnel::live::Told;
 use crate::tunnel::live::{Caps, Direction};
 use crate::tunnel::{Engine, StreamGuard};
 
@@ -142,13 +143,26 @@ async fn a_stream_is_told_to_close() {
     let kept = admin.stream("37579");
     let closed = admin.stream("37579");
     admin.assert_answer("DELETE", "/streams/2", 204, "").await;
-    assert_eq!(timeout(PATIENCE, closed.closing()).await.expect("it was not told"), Reason::Operator);
+    assert_eq!(timeout(PATIENCE, closed.told()).await.expect("it was not told"), Told::Close(Reason::Operator));
     drop(closed);
     for missing in ["/streams/2", "/streams/99999999999999999999999", "/streams/-1", "/streams/x"] {
         admin.assert_answer("DELETE", missing, 404, "").await;
     }
-    let untouched = timeout(Duration::ZERO, kept.closing()).await;
+    let untouched = timeout(Duration::ZERO, kept.told()).await;
     assert!(untouched.is_err(), "the other stream was told to close: {untouched:?}");
+}
+
+#[tokio::test]
+async fn a_stream_is_demoted_and_let_go_again() {
+    let admin = admin().await;
+    let stream = admin.stream("37579");
+    for (method, told) in [("PUT", Told::Demote), ("DELETE", Told::Promote)] {
+        admin.assert_answer(method, "/streams/1/demoted", 204, "").await;
+        assert_eq!(timeout(PATIENCE, stream.told()).await.expect("it was not told"), told);
+    }
+    admin.assert_answer("PUT", "/streams/2/demoted", 404, "").await;
+    // A browser would send it without asking first.
+    admin.assert_answer("POST", "/streams/1/demoted", 405, "").await;
 }
 
 #[tokio::test]

@@ -11,14 +11,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use aya::maps::{HashMap, MapData, MapError, RingBuf, SockMap};
-use aya::programs::ProgramError;
 use aya::Ebpf;
+use aya::maps::{HashMap, Map, MapData, MapError, RingBuf, SockMap};
+use aya::programs::ProgramError;
 use aya_log::EbpfLogger;
 use gateway_common::{Flow, PASSING};
 use slab::Slab;
 use tokio::io::Interest;
 use tokio::sync::Notify;
+use tracing::level_filters::LevelFilter;
 
 use super::{LoadError, OBJECT, load, verdict};
 use crate::sys::{FlowArray, registered};
@@ -83,14 +84,22 @@ impl Offload {
     ///
     /// # Errors
     /// When the kernel does not take them.
-    pub fn start(streams: u32, log_level: tracing::level_filters::LevelFilter) -> Result<(Rc<Self>, Reports), StartError> {
+    pub fn start(streams: u32, log_level: LevelFilter) -> Result<(Rc<Self>, Reports), StartError> {
+        Self::start_object(OBJECT, streams, log_level)
+    }
+
+    pub(super) fn start_object(
+        object: &[u8],
+        streams: u32,
+        log_level: LevelFilter,
+    ) -> Result<(Rc<Self>, Reports), StartError> {
         let sockets = NonZeroU32::new(streams.min(PLACES_MAX) * 2).unwrap_or(NonZeroU32::MIN);
-        let mut ebpf = load(OBJECT, sockets, kernel_level(log_level))?;
+        let mut ebpf = load(object, sockets, kernel_level(log_level))?;
         let mut take = |name| ebpf.take_map(name).expect("the ABI version vouches for the maps");
         let (indices, peers, flows, events) = (take(INDICES), take(PEERS), take(FLOWS), take(EVENTS));
         let vouched = "the ABI version vouches for the maps' types";
         let peers = SockMap::try_from(peers).expect(vouched);
-        let aya::maps::Map::Array(flows) = flows else { panic!("{vouched}") };
+        let Map::Array(flows) = flows else { unreachable!("{vouched}") };
         verdict(&mut ebpf).attach(peers.fd())?;
         let log = EbpfLogger::init_with_logger(&mut ebpf, KernelLog).expect(vouched);
         let offload = Rc::new(Self {
@@ -258,8 +267,7 @@ impl Drop for Place {
 struct KernelLog;
 
 /// The programs' levels are numbers (`aya_log::Level`); 0 is below all of them.
-const fn kernel_level(filter: tracing::level_filters::LevelFilter) -> u8 {
-    use tracing::level_filters::LevelFilter;
+const fn kernel_level(filter: LevelFilter) -> u8 {
     match filter {
         LevelFilter::TRACE | LevelFilter::DEBUG => aya_log::Level::Debug as u8,
         _ => 0,

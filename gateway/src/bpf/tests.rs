@@ -3,14 +3,18 @@
 use std::env;
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::os::fd::AsRawFd as _;
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use aya::maps::{Map, MapData, MapType, SockHash};
-use gateway_tests::need;
+use gateway_common::{CREDIT, Flow, PASSING, charge};
+use gateway_tests::{need, wait};
+use tracing::level_filters::LevelFilter;
 
+use super::offload::{EnterError, Offload, Place, StartError};
 use super::*;
+use crate::sys::tcp;
 
 /// The embedded object, or the one that `cargo xtask build-ebpf --check` wants tried.
 fn object() -> Vec<u8> {
@@ -21,10 +25,10 @@ fn object() -> Vec<u8> {
 }
 
 /// `None` where this machine does not let the test load programs, which CI must.
-fn loaded() -> Option<Programs> {
-    match load_object(&object()) {
-        Ok(programs) => Some(programs),
-        Err(error @ (LoadError::Capability { .. } | LoadError::Forbidden | LoadError::NoBpf)) => {
+fn started() -> Option<Rc<Offload>> {
+    match Offload::start_object(&object(), 4, LevelFilter::OFF) {
+        Ok((offload, _reports)) => Some(offload),
+        Err(StartError::Load(error @ (LoadError::Capability { .. } | LoadError::Forbidden | LoadError::NoBpf))) => {
             need::skip(&error.to_string());
             None
         }
@@ -60,7 +64,7 @@ fn another_abi_version_is_refused() {
 
 #[test]
 fn an_object_that_is_none_is_refused() {
-    assert!(matches!(load_object(b"#!/bin/sh\n"), Err(LoadError::Damaged(_))));
+    assert!(matches!(load(b"#!/bin/sh\n", NonZeroU32::MIN, 0), Err(LoadError::Damaged(_))));
 }
 
 #[test]
@@ -69,40 +73,156 @@ fn a_missing_capability_is_named() {
     assert_eq!(LoadError::Capability { missing }.to_string(), "CAP_BPF and CAP_NET_ADMIN missing (or CAP_SYS_ADMIN)");
 }
 
-#[test]
-fn the_kernel_takes_the_embedded_object() {
-    let Some(programs) = loaded() else { return };
-    assert_eq!(programs.passed().unwrap(), Passed::default());
+/// A stream in the maps: the far ends of its two connections, and its place.
+struct Scene {
+    client: TcpStream,
+    pod: TcpStream,
+    near: [TcpStream; 2],
+    place: Place,
 }
 
-#[test]
-fn the_verdict_program_passes_every_byte_and_counts_it() {
-    let Some(mut programs) = loaded() else { return };
-    let mut sockets = socket_hash();
-    let verdict: &mut SkSkb = programs.ebpf.program_mut(SOCKMAP_VERDICT).unwrap().try_into().unwrap();
-    verdict.attach(&sockets.fd().try_clone().unwrap()).unwrap();
+impl Scene {
+    fn new(offload: &Rc<Offload>) -> Self {
+        let (client, near_client) = connection();
+        let (pod, near_upstream) = connection();
+        let near = [near_client, near_upstream];
+        let sockets = near.each_ref().map(|socket| (socket, tcp::cookie(socket).unwrap()));
+        let place = offload.enter(sockets).unwrap();
+        Self { client, pod, near, place }
+    }
 
+    /// Lets the program redirect what the client sends, for `credit` bytes.
+    fn allow(&self, credit: u64) {
+        let flow = self.up();
+        flow.limit.store(flow.charged.load(Ordering::Relaxed) + credit, Ordering::Relaxed);
+        flow.offload.store(1, Ordering::SeqCst);
+    }
+
+    fn up(&self) -> &Flow<AtomicU64> {
+        self.place.flow(0)
+    }
+
+    /// Bytes that went up and bytes that were redirected.
+    fn counts(&self) -> (u64, u64) {
+        let load = |word: &AtomicU64| word.load(Ordering::Acquire);
+        (load(&self.up().passed), load(&self.up().redirected))
+    }
+}
+
+/// Both ends.
+fn connection() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let mut sender = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    let (mut receiver, _) = listener.accept().unwrap();
-    receiver.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    sockets.insert(0, receiver.as_raw_fd(), 0).unwrap();
-
-    let sent: Vec<u8> = (0..100_000_u32).map(|at| (at % 251) as u8).collect();
-    sender.write_all(&sent).unwrap();
-    drop(sender);
-    let mut received = Vec::new();
-    receiver.read_to_end(&mut received).unwrap();
-
-    assert!(received == sent, "{} bytes arrived of {}, or not the same ones", received.len(), sent.len());
-    let passed = programs.passed().unwrap();
-    assert_eq!(passed.bytes, 100_000);
-    assert!(passed.skbs > 0);
+    let far = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (near, _) = listener.accept().unwrap();
+    for end in [&far, &near] {
+        end.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    }
+    (far, near)
 }
 
-fn socket_hash() -> SockHash<MapData, u32> {
-    let (key_bytes, value_bytes, entries, flags) = (4, 4, 1, 0);
-    let parameters = aya_obj::Map::new_from_params(MapType::SockHash as u32, key_bytes, value_bytes, entries, flags);
-    let map = MapData::create(parameters, "test_sockets", None).unwrap();
-    SockHash::try_from(Map::SockHash(map)).unwrap()
+fn expect(from: &mut TcpStream, wanted: &[u8]) {
+    let mut bytes = vec![0; wanted.len()];
+    from.read_exact(&mut bytes).unwrap();
+    assert!(bytes == wanted, "other bytes, or in another order");
+}
+
+fn sequence(len: u32) -> Vec<u8> {
+    (0..len).map(|at| (at % 251) as u8).collect()
+}
+
+#[test]
+fn everything_goes_up_until_redirecting_is_allowed() {
+    let Some(offload) = started() else { return };
+    let mut scene = Scene::new(&offload);
+    scene.client.write_all(&sequence(100_000)).unwrap();
+    expect(&mut scene.near[0], &sequence(100_000));
+    assert_eq!(scene.counts(), (100_000, 0));
+}
+
+#[test]
+fn what_is_allowed_goes_to_the_peer_and_nothing_goes_up() {
+    let Some(offload) = started() else { return };
+    let mut scene = Scene::new(&offload);
+    scene.allow(CREDIT);
+    scene.client.write_all(&sequence(100_000)).unwrap();
+    expect(&mut scene.pod, &sequence(100_000));
+    assert_eq!(scene.counts(), (0, 100_000));
+    assert!(scene.up().skbs.load(Ordering::Relaxed) > 0);
+    assert!(scene.up().active_ns.load(Ordering::Relaxed) > 0);
+}
+
+#[test]
+fn bytes_that_went_up_are_never_overtaken() {
+    let Some(offload) = started() else { return };
+    let mut scene = Scene::new(&offload);
+    scene.client.write_all(b"first").unwrap();
+    expect(&mut scene.near[0], b"first");
+    // Allowed, but what went up has not been written to the pod yet.
+    scene.allow(CREDIT);
+    scene.client.write_all(b"second").unwrap();
+    expect(&mut scene.near[0], b"second");
+    assert_eq!(scene.counts(), (11, 0));
+    scene.up().forwarded.store(11, Ordering::SeqCst);
+    scene.client.write_all(b"third").unwrap();
+    expect(&mut scene.pod, b"third");
+    assert_eq!(scene.counts(), (11, 5));
+}
+
+#[test]
+fn beyond_the_credit_everything_goes_up() {
+    let Some(offload) = started() else { return };
+    let mut scene = Scene::new(&offload);
+    scene.allow(2 * charge(1000));
+    let mut sent = 0;
+    // One buffer each: the next is sent when the one before has been counted.
+    for _ in 0..4 {
+        scene.client.write_all(&[7; 1000]).unwrap();
+        sent += 1000;
+        let counted = || {
+            let (passed, redirected) = scene.counts();
+            (passed + redirected == sent).then_some(())
+        };
+        wait::until("the program to have run", wait::PATIENCE, counted).unwrap();
+    }
+    assert_eq!(scene.counts(), (2000, 2000));
+    assert_eq!(scene.up().state.load(Ordering::Relaxed), PASSING);
+    expect(&mut scene.pod, &[7; 2000]);
+    expect(&mut scene.near[0], &[7; 2000]);
+}
+
+#[test]
+fn an_end_goes_up_even_where_bytes_do_not() {
+    let Some(offload) = started() else { return };
+    let mut scene = Scene::new(&offload);
+    scene.allow(CREDIT);
+    scene.client.write_all(b"last words").unwrap();
+    scene.client.shutdown(Shutdown::Write).unwrap();
+    expect(&mut scene.pod, b"last words");
+    assert_eq!(scene.near[0].read(&mut [0]).unwrap(), 0);
+    // The peer is as good as before.
+    scene.near[1].write_all(b"more").unwrap();
+    expect(&mut scene.pod, b"more");
+}
+
+#[test]
+fn a_socket_that_was_forgotten_passes_and_counts_nothing() {
+    let Some(offload) = started() else { return };
+    let mut scene = Scene::new(&offload);
+    scene.allow(CREDIT);
+    scene.place.forget();
+    scene.client.write_all(b"for us").unwrap();
+    expect(&mut scene.near[0], b"for us");
+    assert_eq!(scene.counts(), (0, 0));
+}
+
+#[test]
+fn places_are_limited_and_come_back() {
+    let Some(offload) = started() else { return };
+    let scenes: Vec<Scene> = (0..4).map(|_| Scene::new(&offload)).collect();
+    let (_far, near) = connection();
+    let again = || offload.enter([(&near, 1), (&near, 2)]).map(drop);
+    assert!(matches!(again(), Err(EnterError::Full(4))));
+    drop(scenes);
+    let indices = Scene::new(&offload).place.indices();
+    assert!(indices.iter().all(|&index| index < 8));
 }

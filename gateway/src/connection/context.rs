@@ -1,12 +1,10 @@
 //! What a connection works with: its worker's own state, and what all workers share.
 
 use std::cell::Cell;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::bpf::offload::Offload;
-use crate::config::{Config, EngineChoice};
+use crate::config::Config;
 use crate::directory::Directory;
 use crate::drain::Drain;
 use crate::http::HeadLimits;
@@ -61,7 +59,7 @@ pub struct Context {
 impl Context {
     /// The state of the worker with this number.
     #[must_use]
-    pub fn new(shared: Arc<Shared>, index: usize, driver: Driver, kernel: Option<Rc<Offload>>) -> Self {
+    pub fn new(shared: Arc<Shared>, index: usize, driver: Driver, plan: Plan) -> Self {
         let config = &shared.config;
         let limits = HeadLimits {
             line_bytes_max: config.http.request_line_bytes_max,
@@ -79,8 +77,6 @@ impl Context {
         let client_tuning = tuning(tunnel::CLIENT_UNREAD_MAX_BYTES);
         let upstream_tuning = tuning(tunnel::UPSTREAM_UNREAD_MAX_BYTES);
         let pool = Pool::new(&config.upstream);
-        let eager = config.engine == EngineChoice::Sockmap;
-        let plan = Plan { kernel, eager, metrics: Arc::clone(&shared.metrics) };
         Self { shared, index, driver, plan, pool, limits, client_tuning, upstream_tuning, requests: Cell::new(0) }
     }
 

@@ -27,7 +27,7 @@ pub(super) async fn run(
 ) {
     let Accepted { upstream, to_client, stream, request_id } = accepted;
     for (socket, tuning) in [(&client, &context.client_tuning), (&upstream, &context.upstream_tuning)] {
-        if let Err(error) = socket.tune(tuning) {
+        if let Err(error) = tuning.apply(socket) {
             tracing::debug!(%error, "could not tune a stream's socket");
         }
     }

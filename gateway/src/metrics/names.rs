@@ -80,8 +80,7 @@ pub(super) const ENGINE: LabelSpec = LabelSpec { name: "engine", values: &["copy
 /// The engines that streams are promoted to.
 pub(super) const KERNEL_ENGINE: LabelSpec = LabelSpec { name: "engine", values: &["sockmap"] };
 const REFUSAL: LabelSpec = LabelSpec { name: "reason", values: &["busy", "full", "refused"] };
-const DEMOTION: LabelSpec =
-    LabelSpec { name: "reason", values: &["ended", "pressure", "raced", "operator", "closed"] };
+const DEMOTION: LabelSpec = LabelSpec { name: "reason", values: &["ended", "pressure", "raced", "operator", "closed"] };
 const SIDE: LabelSpec = LabelSpec { name: "side", values: &["client", "upstream", "gateway"] };
 const CLOSE_REASON: LabelSpec = LabelSpec {
     name: "reason",
@@ -162,11 +161,7 @@ pub const METRICS: &[MetricSpec] = &[
         &[KERNEL_ENGINE, DEMOTION],
         "Times a stream came back from this engine to user space, and why.",
     ),
-    counter(
-        "gateway_sockmap_skbs_total",
-        &[DIRECTION],
-        "Socket buffers that the kernel passed from socket to socket.",
-    ),
+    counter("gateway_sockmap_skbs_total", &[DIRECTION], "Socket buffers that the kernel passed from socket to socket."),
     gauge(
         "gateway_engine_available",
         &[ENGINE],

@@ -51,6 +51,7 @@ fn without_io_uring_copy_still_runs_and_says_how() {
     let machine = Machine { io_uring, ..machine() };
     assert_eq!(missing(&machine, "copy"), []);
     assert_eq!(missing(&machine, "splice"), [Need::IoUring]);
+    assert_eq!(missing(&machine, "sockmap"), [Need::IoUring]);
     let note = engines(&machine, &ALL)[0].note.clone().unwrap();
     assert_eq!(note, "moves bytes with epoll, since there is no io_uring: Operation not permitted");
 }
@@ -101,7 +102,7 @@ fn the_table_names_every_engine_and_everything_missing() {
     assert_eq!(lines[0], "copy     yes  moves bytes with io_uring");
     assert_eq!(lines[1], "splice   no   not in this build");
     assert_eq!(lines[2], "sockmap  no   not in this build");
-    assert_eq!(lines[3], "              Linux 5.10.0 or newer; this is 5.4.0");
+    assert_eq!(lines[3], "              Linux 5.11.0 or newer; this is 5.4.0");
     assert!(table.contains("\npacket   no   Linux 5.10.0 or newer; this is 5.4.0\n              no BPF file system"));
     assert!(table.contains("\nRLIMIT_NOFILE    20000, room for 9872 streams (soft limit 1024)\n"));
 }

@@ -10,14 +10,14 @@
 //! Batching: operations are queued while tasks run and go to the kernel together, once, when [`drive`] gets its turn at
 //! the end of the run queue.
 
+mod submitted;
+
 use std::cell::{Cell, RefCell};
-use std::future::Future;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::atomic::{Ordering, fence};
-use std::task::{Context, Poll, Waker};
+use std::task::Waker;
 
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -26,6 +26,7 @@ use tokio::io::Interest;
 use tokio::sync::Notify;
 
 use super::pool::{Chunk, ChunkSize, Pool};
+pub(super) use submitted::Submitted;
 
 /// Submission queue entries. A full queue is flushed early, so this bounds a batch, not the work.
 const SUBMISSION_ENTRIES: u32 = 512;
@@ -55,17 +56,6 @@ pub(super) struct Completed {
     pub(super) chunk: Option<Chunk>,
     /// More data waits in the socket (`IORING_CQE_F_SOCK_NONEMPTY`, Linux 5.19).
     pub(super) more: bool,
-}
-
-/// When a receive looks for data.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Attempt {
-    /// At once, and again when there is some.
-    AtOnce,
-    /// Only when there is some: a first look is known to find nothing (`IORING_RECVSEND_POLL_FIRST`, Linux 5.19).
-    AfterWaiting,
-    /// At once, and fails with `WouldBlock` where there is none.
-    Once,
 }
 
 struct Operation {
@@ -118,19 +108,19 @@ impl Ring {
         Ok(signal)
     }
 
-    /// Receives into a provided chunk.
+    /// Receives into a provided chunk. `wait_first` skips the attempt that is known to find nothing
+    /// (`IORING_RECVSEND_POLL_FIRST`, Linux 5.19).
     pub(super) fn recv<S: AsRawFd + 'static>(
         self: &Rc<Self>,
         socket: &Rc<S>,
         size: ChunkSize,
-        attempt: Attempt,
+        wait_first: bool,
     ) -> Submitted {
         /// `IORING_RECVSEND_POLL_FIRST` of the kernel's uapi; the crate does not name it.
         const POLL_FIRST: u16 = 1;
         let entry = opcode::Recv::new(types::Fd(socket.as_raw_fd()), std::ptr::null_mut(), 0)
             .buf_group(size.group_id())
-            .flags(if attempt == Attempt::Once { libc::MSG_DONTWAIT } else { 0 })
-            .ioprio(if attempt == Attempt::AfterWaiting { POLL_FIRST } else { 0 })
+            .ioprio(if wait_first { POLL_FIRST } else { 0 })
             .build()
             .flags(squeue::Flags::BUFFER_SELECT);
         self.submit(entry, Rc::<S>::clone(socket), Payload::None, Some(size))
@@ -340,51 +330,6 @@ impl State {
                 more: cqueue::sock_nonempty(entry.flags()),
             });
             wakers.extend(operation.waker.take());
-        }
-    }
-}
-
-/// An operation on its way. Dropping it cancels.
-pub(super) struct Submitted {
-    ring: Rc<Ring>,
-    index: usize,
-    finished: bool,
-}
-
-impl Submitted {
-    /// Asks for the operation's end. Whoever waits for it gets what it had come to, or `ECANCELED`.
-    pub(super) fn cancel(&self) {
-        if !self.finished {
-            self.ring.cancel(self.index);
-        }
-    }
-}
-
-impl Future for Submitted {
-    type Output = Completed;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Completed> {
-        let index = self.index;
-        let mut state = self.ring.state.borrow_mut();
-        let operation = &mut state.operations[index];
-        if operation.completed.is_none() {
-            match &mut operation.waker {
-                Some(waker) => waker.clone_from(context.waker()),
-                none => *none = Some(context.waker().clone()),
-            }
-            return Poll::Pending;
-        }
-        let completed = state.operations.remove(index).completed.expect("checked above");
-        drop(state);
-        self.finished = true;
-        Poll::Ready(completed)
-    }
-}
-
-impl Drop for Submitted {
-    fn drop(&mut self) {
-        if !self.finished {
-            self.ring.abandon(self.index);
         }
     }
 }

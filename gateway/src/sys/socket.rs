@@ -10,14 +10,13 @@ use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, Shutdown, recv, send, shutdown};
-use socket2::{SockRef, TcpKeepalive};
+use socket2::SockRef;
 use tokio::io::unix::AsyncFd;
 use tokio::io::{Interest, Ready};
 
 use super::driver::{Driver, Means};
 use super::pool::{Chunk, ChunkSize, Pool};
-use super::ring::{Attempt, Completed, Payload, Ring};
-use super::tcp;
+use super::ring::{Completed, Payload, Ring};
 
 /// Who owns the descriptor.
 pub(super) enum Fd {
@@ -37,25 +36,6 @@ impl AsRawFd for Fd {
             Self::Polled(fd) => fd.as_raw_fd(),
         }
     }
-}
-
-/// What is set on both sockets of a stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TcpTuning {
-    /// Silence before the first keepalive probe (`TCP_KEEPIDLE`).
-    pub keepalive_idle: Duration,
-    /// Between probes (`TCP_KEEPINTVL`).
-    pub keepalive_interval: Duration,
-    /// Unanswered probes that end the connection (`TCP_KEEPCNT`).
-    pub keepalive_probes: u32,
-    /// How long sent data may stay unacknowledged (`TCP_USER_TIMEOUT`, tcp(7)); zero leaves the system's retransmission
-    /// limit.
-    pub user_timeout: Duration,
-    /// Bytes that may wait to be sent (`TCP_NOTSENT_LOWAT`).
-    pub unsent_max: u32,
-    /// Bytes that may wait to be read (`SO_RCVBUF`, socket(7), which allows as much again for the kernel's own needs).
-    /// The kernel otherwise lets them grow to `net.ipv4.tcp_rmem`'s maximum for each sender that is fast.
-    pub unread_max: u32,
 }
 
 /// A connection. Clones are the same connection; the descriptor closes with the last clone and the last operation.
@@ -119,7 +99,7 @@ impl Socket {
         let mut interrupt = pin!(interrupt);
         loop {
             let returned = ring.pool.returned.notified();
-            let mut receiving = ring.recv(&self.fd, size, self.attempt());
+            let mut receiving = ring.recv(&self.fd, size, self.drained.get());
             let received = tokio::select! {
                 biased;
                 received = &mut receiving => received,
@@ -139,49 +119,16 @@ impl Socket {
         }
     }
 
-    /// Receives what is there now.
-    ///
-    /// # Errors
-    /// What `recv(2)` says.
-    pub async fn recv_now(&self, size: ChunkSize) -> io::Result<Received> {
-        match &self.driver.means {
-            Means::Ring(ring) => loop {
-                let returned = ring.pool.returned.notified();
-                let received = ring.recv(&self.fd, size, Attempt::Once).await;
-                if received.result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
-                    return Ok(Received::Nothing);
-                }
-                if let Some(received) = self.received(ring, received, size, returned).await? {
-                    return Ok(received);
-                }
-            },
-            Means::Epoll(pool) => loop {
-                let returned = pool.returned.notified();
-                let Some(chunk) = pool.take(size) else {
-                    returned.await;
-                    continue;
-                };
-                if let Some(received) = self.recv_once(chunk)? {
-                    return Ok(received);
-                }
-            },
-        }
-    }
-
     async fn recv_ring(&self, ring: &Rc<Ring>, size: ChunkSize) -> io::Result<Option<Chunk>> {
         loop {
             let returned = ring.pool.returned.notified();
-            let received = ring.recv(&self.fd, size, self.attempt()).await;
+            let received = ring.recv(&self.fd, size, self.drained.get()).await;
             match self.received(ring, received, size, returned).await? {
                 Some(Received::Chunk(chunk)) => return Ok(Some(chunk)),
                 Some(Received::End) => return Ok(None),
                 Some(Received::Nothing) | None => {}
             }
         }
-    }
-
-    fn attempt(&self) -> Attempt {
-        if self.drained.get() { Attempt::AfterWaiting } else { Attempt::AtOnce }
     }
 
     /// What a receive on the ring came to; `None` where it is to be made again.
@@ -324,7 +271,7 @@ impl Socket {
         recv(self.as_raw_fd(), &mut [0], MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT) == Err(nix::Error::EAGAIN)
     }
 
-    /// Whether there is nothing to receive: no byte, no end (which poll(2) reports as readable), no error. Takes nothing,
+    /// Whether there is nothing to receive: no byte, no end (which poll(2) calls readable), no error. Takes nothing,
     /// not even the error.
     #[must_use]
     pub fn is_silent(&self) -> bool {
@@ -379,22 +326,6 @@ impl Socket {
     /// What `setsockopt(2)` says.
     pub fn set_nodelay(&self) -> io::Result<()> {
         SockRef::from(self).set_tcp_nodelay(true)
-    }
-
-    /// Prepares the socket for a long life.
-    ///
-    /// # Errors
-    /// What `setsockopt(2)` says.
-    pub fn tune(&self, tuning: &TcpTuning) -> io::Result<()> {
-        let socket = SockRef::from(self);
-        let keepalive = TcpKeepalive::new()
-            .with_time(tuning.keepalive_idle)
-            .with_interval(tuning.keepalive_interval)
-            .with_retries(tuning.keepalive_probes);
-        socket.set_tcp_keepalive(&keepalive)?;
-        socket.set_tcp_user_timeout((!tuning.user_timeout.is_zero()).then_some(tuning.user_timeout))?;
-        tcp::set_unsent_max(self, tuning.unsent_max)?;
-        socket.set_recv_buffer_size(tuning.unread_max as usize)
     }
 }
 

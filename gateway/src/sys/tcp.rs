@@ -1,8 +1,48 @@
-//! What a connection's TCP says of itself.
+//! What a connection's TCP is told, and what it says of itself.
 
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd};
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+
+/// What is set on both sockets of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TcpTuning {
+    /// Silence before the first keepalive probe (`TCP_KEEPIDLE`).
+    pub keepalive_idle: Duration,
+    /// Between probes (`TCP_KEEPINTVL`).
+    pub keepalive_interval: Duration,
+    /// Unanswered probes that end the connection (`TCP_KEEPCNT`).
+    pub keepalive_probes: u32,
+    /// How long sent data may stay unacknowledged (`TCP_USER_TIMEOUT`, tcp(7)); zero leaves the system's retransmission
+    /// limit.
+    pub user_timeout: Duration,
+    /// Bytes that may wait to be sent (`TCP_NOTSENT_LOWAT`).
+    pub unsent_max: u32,
+    /// Bytes that may wait to be read (`SO_RCVBUF`, socket(7), which allows as much again for the kernel's own needs).
+    /// The kernel otherwise lets them grow to `net.ipv4.tcp_rmem`'s maximum for each sender that is fast.
+    pub unread_max: u32,
+}
+
+impl TcpTuning {
+    /// Prepares `socket` for a long life.
+    ///
+    /// # Errors
+    /// What `setsockopt(2)` says.
+    pub fn apply(&self, socket: &impl AsFd) -> io::Result<()> {
+        let options = SockRef::from(socket);
+        let keepalive = TcpKeepalive::new()
+            .with_time(self.keepalive_idle)
+            .with_interval(self.keepalive_interval)
+            .with_retries(self.keepalive_probes);
+        options.set_tcp_keepalive(&keepalive)?;
+        options.set_tcp_user_timeout((!self.user_timeout.is_zero()).then_some(self.user_timeout))?;
+        set_unsent_max(socket, self.unsent_max)?;
+        options.set_recv_buffer_size(self.unread_max as usize)
+    }
+}
 
 /// The kernel's `struct tcp_info` as far as it is read here; the kernel fills as much as it is asked for
 /// (`do_tcp_getsockopt`), and has had these fields since Linux 4.1.
@@ -71,8 +111,8 @@ pub fn send_queue_memory(socket: &impl AsFd) -> io::Result<u64> {
     Ok(u64::from(memory[WMEM_QUEUED]))
 }
 
-/// How many bytes may wait in the send queue that were never sent (`TCP_NOTSENT_LOWAT`, tcp(7)). Beyond it a send waits,
-/// however large the buffer has grown for what is on its way.
+/// How many bytes may wait in the send queue that were never sent (`TCP_NOTSENT_LOWAT`, tcp(7)). Beyond it a send
+/// waits, however large the buffer has grown for what is on its way.
 ///
 /// # Errors
 /// What `setsockopt(2)` says.
@@ -103,7 +143,7 @@ pub fn release_send_buffer(socket: &impl AsFd) -> io::Result<()> {
 /// # Errors
 /// What `getsockopt(2)` says.
 pub fn cookie(socket: &impl AsFd) -> io::Result<u64> {
-    socket2::SockRef::from(socket).cookie()
+    SockRef::from(socket).cookie()
 }
 
 fn tcp_info(socket: &impl AsFd) -> io::Result<TcpInfo> {
@@ -131,9 +171,8 @@ fn option<T: Plain>(socket: &impl AsFd, level: libc::c_int, name: libc::c_int) -
     let mut value = MaybeUninit::<T>::zeroed();
     let mut len = libc::socklen_t::try_from(size_of::<T>()).expect("options are small");
     // SAFETY: the kernel writes at most `len` bytes to the value, and `len` is its size.
-    let result = unsafe {
-        libc::getsockopt(socket.as_fd().as_raw_fd(), level, name, value.as_mut_ptr().cast(), &raw mut len)
-    };
+    let result =
+        unsafe { libc::getsockopt(socket.as_fd().as_raw_fd(), level, name, value.as_mut_ptr().cast(), &raw mut len) };
     if result < 0 {
         return Err(io::Error::last_os_error());
     }
@@ -144,9 +183,8 @@ fn option<T: Plain>(socket: &impl AsFd, level: libc::c_int, name: libc::c_int) -
 fn set_option(socket: &impl AsFd, level: libc::c_int, name: libc::c_int, value: &u32) -> io::Result<()> {
     let len = libc::socklen_t::try_from(size_of::<u32>()).expect("options are small");
     // SAFETY: the kernel reads `len` bytes, which is the size of what the pointer points to.
-    let result = unsafe {
-        libc::setsockopt(socket.as_fd().as_raw_fd(), level, name, std::ptr::from_ref(value).cast(), len)
-    };
+    let result =
+        unsafe { libc::setsockopt(socket.as_fd().as_raw_fd(), level, name, std::ptr::from_ref(value).cast(), len) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
@@ -176,7 +214,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (server, _) = listener.accept().unwrap();
-        socket2::SockRef::from(&server).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+        SockRef::from(&server).set_linger(Some(Duration::ZERO)).unwrap();
         drop(server);
         assert!(client.read(&mut [0]).is_err());
         assert!(progress(&client).unwrap().dead);

@@ -202,9 +202,15 @@ impl LiveStreams {
         let mut sum = Counts::default();
         for shard in &self.shards {
             let shard = locked(shard);
-            shard.records.values().map(|record| record.counts()).chain([shard.ended]).for_each(|counts| sum.add(counts));
+            shard
+                .records
+                .values()
+                .map(|record| record.counts())
+                .chain([shard.ended])
+                .for_each(|counts| sum.add(counts));
         }
-        let bytes = |engine, bytes: [u64; 2]| Direction::ALL.map(|direction| (engine, direction, bytes[direction as usize]));
+        let bytes =
+            |engine, bytes: [u64; 2]| Direction::ALL.map(|direction| (engine, direction, bytes[direction as usize]));
         Totals {
             bytes: [bytes(Engine::Copy, sum.user), bytes(Engine::Sockmap, sum.kernel)].concat(),
             skbs: Direction::ALL.map(|direction| (direction, sum.skbs[direction as usize])).to_vec(),

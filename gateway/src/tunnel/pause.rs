@@ -79,7 +79,6 @@ impl Future for Waiting<'_> {
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let Pause { phase, waiting } = self.pause;
         match phase.get() {
-            Phase::Off => Poll::Pending,
             Phase::Asked => Poll::Ready(()),
             Phase::Wanted if waiting.iter().all(Cell::get) => {
                 phase.set(Phase::Asked);
@@ -87,7 +86,7 @@ impl Future for Waiting<'_> {
                 context.waker().wake_by_ref();
                 Poll::Ready(())
             }
-            Phase::Wanted => Poll::Pending,
+            Phase::Off | Phase::Wanted => Poll::Pending,
         }
     }
 }

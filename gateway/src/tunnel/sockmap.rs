@@ -22,9 +22,9 @@ use std::time::Duration;
 
 use gateway_common::{CREDIT, CREDIT_LOW, Flow};
 
-use super::{Sides, UNSENT_MAX_BYTES};
 use super::half_close::Reason;
 use super::live::{Direction, StreamGuard, Told};
+use super::{Sides, UNSENT_MAX_BYTES};
 use crate::bpf::offload::{EnterError, Offload, Place};
 use crate::sys::tcp;
 
@@ -287,7 +287,8 @@ impl Entered {
         };
         let delivered = tokio::time::timeout(patience, delivery).await.is_ok();
         for socket in [&sides.client, &sides.upstream] {
-            let restored = tcp::set_unsent_max(socket, UNSENT_MAX_BYTES).and_then(|()| tcp::release_send_buffer(socket));
+            let restored =
+                tcp::set_unsent_max(socket, UNSENT_MAX_BYTES).and_then(|()| tcp::release_send_buffer(socket));
             if let Err(error) = restored {
                 // Before Linux 5.14 the buffer keeps its size, which bounds what a stream can hold in flight.
                 tracing::trace!(%error, "a send buffer keeps its size");
@@ -302,8 +303,7 @@ impl Entered {
         let Start { written, redirected } = self.start[direction as usize].get();
         let expected = flow.redirected.load(Ordering::Acquire).wrapping_sub(redirected);
         // A socket that cannot be asked takes nothing any more.
-        tcp::progress(to)
-            .map_or(true, |progress| progress.dead || progress.written.wrapping_sub(written) >= expected)
+        tcp::progress(to).map_or(true, |progress| progress.dead || progress.written.wrapping_sub(written) >= expected)
     }
 
     /// Takes each socket's lock once. A run of the program that began before has ended then.

@@ -64,13 +64,11 @@ pub(super) async fn run(sides: &Sides, behind: Behind, stream: &StreamGuard, eag
                 },
                 told = stream.told() => match told {
                     Told::Close(reason) => Event::Close(reason),
-                    Told::Promote => {
-                        if state == HalfClose::default() {
-                            pause.want();
-                        }
+                    Told::Promote if state == HalfClose::default() => {
+                        pause.want();
                         continue;
                     }
-                    Told::Demote => continue,
+                    Told::Promote | Told::Demote => continue,
                 },
                 () = pause.off(), if resting != [false; 2] => {
                     if resting[0] {
@@ -131,13 +129,7 @@ pub(super) enum PumpEnd {
 }
 
 /// Moves one direction's bytes until it ends or rests.
-async fn pump(
-    sides: &Sides,
-    direction: Direction,
-    behind: Vec<u8>,
-    stream: &StreamGuard,
-    pause: &Pause,
-) -> PumpEnd {
+async fn pump(sides: &Sides, direction: Direction, behind: Vec<u8>, stream: &StreamGuard, pause: &Pause) -> PumpEnd {
     let (from, to) = sides.along(direction);
     let bytes = behind.len();
     if bytes > 0 {
@@ -167,4 +159,3 @@ pub(super) fn broken(error: &io::Error) -> PumpEnd {
         _ => Reason::Failed,
     }))
 }
-
