@@ -21,6 +21,8 @@ mod limits;
 #[cfg(test)]
 mod logging;
 #[cfg(test)]
+mod many_streams;
+#[cfg(test)]
 mod program;
 #[cfg(test)]
 mod routes;
