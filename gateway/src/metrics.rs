@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use ::metrics::{Counter, Gauge, Histogram, Recorder};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+use nix::unistd::Pid;
 
 use family::{Family, OpenFamily, single};
 use names::{Kind, MetricSpec};
@@ -209,6 +210,11 @@ impl Metrics {
     pub fn set_stream_totals(&self, totals: Arc<dyn StreamTotals>) {
         let first = self.streams.totals.set(totals).is_ok();
         debug_assert!(first, "the stream totals were set twice");
+    }
+
+    /// The threads that have just parted from the process's descriptor table. The first call wins.
+    pub fn count_tables_of(&self, threads: &[Pid]) {
+        self.process.count_tables_of(threads);
     }
 
     /// How far a shutdown has come.
