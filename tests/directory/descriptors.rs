@@ -15,7 +15,8 @@ const REQUESTS: usize = 12;
 fn reconnects_leave_no_descriptor_behind_and_every_worker_sees_the_next_change() {
     const RECONNECTS: u32 = 6;
     let (blue, green) = (named("blue"), named("green"));
-    let Some(mut scene) = Scene::start_with(&[], |gateway| gateway.args(["--workers", "2"])) else { return };
+    let arguments = ["--workers", "2", "--pool-idle-max", "0"];
+    let Some(mut scene) = Scene::start_with(&[], |gateway| gateway.args(arguments)) else { return };
     let pid = scene.gateway.pid();
     assert_follows(&scene, [(&blue, "200 blue"), (&green, "200 green")]);
     let quiet = || {
