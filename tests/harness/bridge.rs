@@ -2,12 +2,14 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
 use std::sync::Mutex;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use sha1::{Digest, Sha1};
 
 use crate::gateway::{Gateway, GatewayBuilder};
@@ -83,6 +85,9 @@ impl Bridge {
         // One at a time: the next connection that the pod accepts is this client's.
         let pod = self.pod.lock().expect("no story panics while it holds the pod");
         client.write_all(&[request(self.gateway.addr()).as_bytes(), behind_request].concat())?;
+        let step_limit = PollTimeout::try_from(STEP_LIMIT).expect("half a minute is little");
+        let dialled = poll(&mut [PollFd::new(pod.as_fd(), PollFlags::POLLIN)], step_limit)?;
+        ensure!(dialled > 0, "the gateway has not dialled the pod");
         let (mut upstream, _) = pod.accept()?;
         drop(pod);
         upstream.set_read_timeout(Some(STEP_LIMIT))?;
