@@ -160,7 +160,8 @@ fn admit(context: &Rc<Context>, socket: Socket, client: SocketAddr) {
         }
         Err(limit) => {
             shared.metrics.connection_rejected(RejectReason::ConnectionsMax);
-            // Beyond that many at a time a client is cut off without a word: its socket is wanted by those who are served.
+            // Beyond that many at a time a client is cut off without a word: its socket is wanted by those who are
+            // served.
             if let Some(place) = shared.table(context.index).refusals.take() {
                 let refusing = connection::refuse(socket, Failure::Overloaded(limit), Rc::clone(context), place);
                 drop(tokio::task::spawn_local(refusing));

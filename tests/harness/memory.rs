@@ -16,8 +16,8 @@ pub fn resident(pid: Pid) -> Result<u64> {
     Ok(kibibytes << 10)
 }
 
-/// Open descriptors, in the tables of the process's first thread and of every worker. A socket, pipe or file that several
-/// tables have counts once; what cannot be told apart (epolls, rings, kernel maps) counts in each.
+/// Open descriptors, in the tables of the process's first thread and of every worker. A socket, pipe or file that
+/// several tables have counts once; what cannot be told apart (epolls, rings, kernel maps) counts in each.
 pub fn descriptors(pid: Pid) -> Result<usize> {
     let tables = tables(pid)?;
     let open = || tables.iter().flatten();

@@ -2,9 +2,9 @@
 //!
 //! Some descriptors are used by number from several threads: tokio wakes a runtime by writing to its eventfd in the
 //! table of whoever wakes it, a signal's handler writes to tokio's pipe in the table of whichever thread it interrupts,
-//! and workers ask an epoll of the directory's whether Redis has spoken. All these have to have the same number in every
-//! table, for ever. Sockets are the opposite: one that is closed in its owner's table stays open, listening and all,
-//! while another table has a copy of it. So the threads meet three times:
+//! and workers ask an epoll of the directory's whether Redis has spoken. All these have to have the same number in
+//! every table, for ever. Sockets are the opposite: one that is closed in its owner's table stays open, listening and
+//! all, while another table has a copy of it. So the threads meet three times:
 //!
 //! ```text
 //!  control thread                                  worker
@@ -67,8 +67,8 @@ impl Parting {
         Ok(())
     }
 
-    /// The control thread's side. `count` is told the threads that have tables of their own now, while nothing is opened
-    /// or closed in any.
+    /// The control thread's side. `count` is told the threads that have tables of their own now, while nothing is
+    /// opened or closed in any.
     pub async fn control(&self, count: impl FnOnce(&[Pid])) {
         self.barrier.wait().await;
         self.barrier.wait().await;

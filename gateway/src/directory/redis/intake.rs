@@ -6,15 +6,15 @@
 //! has been handled. Mostly nothing is; otherwise the lookup waits until the control thread has caught up. What Redis
 //! has sent before it answered its writer is thereby seen by every lookup after that answer, as far as the network
 //! keeps that order: always on one machine, nearly always between several. Redis writes its pushes first, with two
-//! exceptions, in which they follow the answer by some microseconds: those of FLUSHALL and FLUSHDB, and one for a change
-//! that is made in the same turn of its event loop in which it answers a question of ours, since it then writes to the
-//! writer before it writes to us (`handleClientsWithPendingWrites`).
+//! exceptions, in which they follow the answer by some microseconds: those of FLUSHALL and FLUSHDB, and one for a
+//! change that is made in the same turn of its event loop in which it answers a question of ours, since it then writes
+//! to the writer before it writes to us (`handleClientsWithPendingWrites`).
 //!
 //! Who asks cannot peek at the socket: it is open in the control thread's descriptor table alone. It asks an epoll that
 //! every table has ([`Arrivals`]), which differs from a peek in one point. What arrives while a system call holds the
-//! socket is put aside until that call ends (the socket's backlog), and is in no epoll before; a peek would wait for it.
-//! So every call is marked, and a worker that finds one under way, or finds that there was one while it looked, does
-//! not believe what it saw.
+//! socket is put aside until that call ends (the socket's backlog), and is in no epoll before; a peek would wait for
+//! it. So every call is marked, and a worker that finds one under way, or finds that there was one while it looked,
+//! does not believe what it saw.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -42,8 +42,8 @@ impl Arrivals {
 
     /// The end of the stream and errors count as something to read: the control thread has yet to learn of them.
     ///
-    /// By poll(2) of the epoll, which looks under its lock. epoll_wait(2) is cheaper by half, but one that does not wait
-    /// looks without it (`ep_events_available`), and may miss what another thread is looking at.
+    /// By poll(2) of the epoll, which looks under its lock. epoll_wait(2) is cheaper by half, but one that does not
+    /// wait looks without it (`ep_events_available`), and may miss what another thread is looking at.
     fn are_there(&self) -> bool {
         let Self(epoll) = self;
         poll(&mut [PollFd::new(epoll.0.as_fd(), PollFlags::POLLIN)], PollTimeout::ZERO) != Ok(0)
