@@ -45,7 +45,7 @@ pub struct Station {
 /// Runs a worker on the calling thread until the shutdown is over.
 ///
 /// # Errors
-/// When its runtime, its descriptor table or its listeners cannot be set up, or its ring fails.
+/// When its runtime or its listeners cannot be set up, or its ring fails.
 pub fn run(shared: &Arc<Shared>, parting: Arc<Parting>, station: Station) -> io::Result<()> {
     let Station { index, core, backend, listeners } = station;
     if let Some(core) = core {
@@ -57,7 +57,7 @@ pub fn run(shared: &Arc<Shared>, parting: Arc<Parting>, station: Station) -> io:
     leave_signals_to_the_control_thread()?;
     let shared = Arc::clone(shared);
     Driver::run(backend, move |driver| async move {
-        parting.worker(index).await?;
+        parting.worker(index).await;
         // What is opened from here on exists in this thread's table alone, and may do so before the first connection.
         let context = Rc::new(Context::new(shared, index, driver));
         let listeners: io::Result<Vec<_>> =

@@ -46,7 +46,10 @@ impl Workers {
         let threads: io::Result<Vec<_>> = listeners.into_iter().enumerate().map(spawn).collect();
         let mut workers = Self { threads: threads.map_err(system("cannot start a worker"))?, failures };
         tokio::select! {
-            () = parting.control(|threads| shared.metrics.count_tables_of(threads)) => Ok(workers),
+            parted = parting.control(|threads| shared.metrics.count_tables_of(threads)) => {
+                parted.map_err(system("cannot give each worker a descriptor table"))?;
+                Ok(workers)
+            }
             failed = workers.failed() => Err(ServeError::Worker(failed)),
         }
     }

@@ -38,7 +38,8 @@ pub struct Parting {
     listeners: Vec<Vec<RawFd>>,
     /// Of the control thread.
     admin: RawFd,
-    parted: Mutex<Vec<Pid>>,
+    /// The workers' threads, or why one has not parted.
+    parted: Mutex<Vec<io::Result<Pid>>>,
 }
 
 impl Parting {
@@ -50,32 +51,38 @@ impl Parting {
         Self { barrier, own_tables, listeners, admin, parted: Mutex::default() }
     }
 
-    /// The worker's side, on its own runtime.
-    ///
-    /// # Errors
-    /// When its table cannot be copied. The others then wait in vain, until the control thread ends the process.
-    pub async fn worker(&self, index: usize) -> io::Result<()> {
+    /// The worker's side, on its own runtime. Where a table could not be copied, this waits for the process's end: what a
+    /// worker that fails closes must not be missing in the tables that others are about to copy.
+    pub async fn worker(&self, index: usize) {
         self.barrier.wait().await;
         if self.own_tables {
-            descriptors::own_table()?;
-            let others = self.listeners.iter().enumerate().filter(|(other, _)| *other != index);
-            descriptors::close_left_over(others.flat_map(|(_, listeners)| listeners).copied().chain([self.admin]));
-            self.parted.lock().unwrap_or_else(PoisonError::into_inner).push(gettid());
+            let parted = descriptors::own_table().map(|()| gettid());
+            if parted.is_ok() {
+                let others = self.listeners.iter().enumerate().filter(|(other, _)| *other != index);
+                let others = others.flat_map(|(_, listeners)| listeners).copied();
+                descriptors::close_left_over(others.chain([self.admin]));
+            }
+            self.parted.lock().unwrap_or_else(PoisonError::into_inner).push(parted);
         }
         self.barrier.wait().await;
         self.barrier.wait().await;
-        Ok(())
     }
 
-    /// The control thread's side. `count` is told the threads that have tables of their own now, while nothing is
-    /// opened or closed in any.
-    pub async fn control(&self, count: impl FnOnce(&[Pid])) {
+    /// The control thread's side. `count` is told the threads that have tables of their own now, while nothing is opened
+    /// or closed in any.
+    ///
+    /// # Errors
+    /// When a worker could not copy the table. The workers then wait in vain: the process has to end.
+    pub async fn control(&self, count: impl FnOnce(&[Pid])) -> io::Result<()> {
         self.barrier.wait().await;
         self.barrier.wait().await;
+        let parted = std::mem::take(&mut *self.parted.lock().unwrap_or_else(PoisonError::into_inner));
+        let threads = parted.into_iter().collect::<io::Result<Vec<_>>>()?;
         if self.own_tables {
             descriptors::close_left_over(self.listeners.iter().flatten().copied());
         }
-        count(&self.parted.lock().unwrap_or_else(PoisonError::into_inner));
+        count(&threads);
         self.barrier.wait().await;
+        Ok(())
     }
 }
