@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod admin;
 #[cfg(test)]
+mod capacity;
+#[cfg(test)]
 mod cli;
 #[cfg(test)]
 mod directory;

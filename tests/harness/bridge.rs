@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use sha1::{Digest, Sha1};
 
 use crate::gateway::{Gateway, GatewayBuilder};
@@ -121,6 +123,9 @@ pub fn establish(
     client.set_read_timeout(Some(STEP_LIMIT))?;
     client.set_nodelay(true)?;
     client.write_all(&[request(gateway, sandbox).as_bytes(), behind_request].concat())?;
+    let step_limit = PollTimeout::try_from(STEP_LIMIT).expect("half a minute is little");
+    let dialled = poll(&mut [PollFd::new(pod.as_fd(), PollFlags::POLLIN)], step_limit)?;
+    ensure!(dialled > 0, "the gateway has not dialled the pod");
     let (mut upstream, _) = pod.accept()?;
     upstream.set_read_timeout(Some(STEP_LIMIT))?;
     upstream.set_nodelay(true)?;

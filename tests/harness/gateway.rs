@@ -38,6 +38,7 @@ pub struct Gateway {
 #[must_use = "nothing runs before `start`"]
 pub struct GatewayBuilder {
     program: Option<PathBuf>,
+    launcher: Vec<String>,
     listen: Vec<String>,
     arguments: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
@@ -134,6 +135,12 @@ impl GatewayBuilder {
         self
     }
 
+    /// Starts the program through another one that is replaced by it, such as `["prlimit", "--nofile=2000"]`.
+    pub fn through<S: Into<String>>(mut self, launcher: impl IntoIterator<Item = S>) -> Self {
+        self.launcher = launcher.into_iter().map(Into::into).collect();
+        self
+    }
+
     /// One entry of the embedded directory.
     pub fn sandbox(self, id: &str, endpoint: SocketAddr) -> Self {
         self.arg("--sandbox").arg(format!("{id}={endpoint}"))
@@ -183,8 +190,11 @@ impl GatewayBuilder {
     }
 
     fn spawn(&self) -> Result<Process> {
-        let program = self.program.clone().map_or_else(program, Ok)?;
-        Process::spawn(&program.to_string_lossy(), |command| {
+        let program = self.program.clone().map_or_else(program, Ok)?.to_string_lossy().into_owned();
+        let mut words = self.launcher.iter().chain([&program]);
+        let first = words.next().expect("the program is one of them");
+        Process::spawn(first, |command| {
+            command.args(words);
             command.args(["serve", "--admin", "127.0.0.1:0"]);
             for address in &self.listen {
                 command.args(["--listen", address]);
