@@ -51,8 +51,8 @@ impl Parting {
         Self { barrier, own_tables, listeners, admin, parted: Mutex::default() }
     }
 
-    /// The worker's side, on its own runtime. Where a table could not be copied, this waits for the process's end: what a
-    /// worker that fails closes must not be missing in the tables that others are about to copy.
+    /// The worker's side, on its own runtime. Where a table could not be copied, this waits for the process's end: what
+    /// a worker that fails closes must not be missing in the tables that others are about to copy.
     pub async fn worker(&self, index: usize) {
         self.barrier.wait().await;
         if self.own_tables {
@@ -68,8 +68,8 @@ impl Parting {
         self.barrier.wait().await;
     }
 
-    /// The control thread's side. `count` is told the threads that have tables of their own now, while nothing is opened
-    /// or closed in any.
+    /// The control thread's side. `count` is told the threads that have tables of their own now, while nothing is
+    /// opened or closed in any.
     ///
     /// # Errors
     /// When a worker could not copy the table. The workers then wait in vain: the process has to end.
