@@ -3,7 +3,7 @@
 //! A crowd is the test program once more, as a second process that has a pod and the clients of that pod. It does what
 //! it is told by lines on its standard input, and answers each on its standard output.
 
-use std::io::{BufRead, BufReader, Lines, Read, Write, stdin};
+use std::io::{BufRead, BufReader, Lines, Read, Write, stdin, stdout};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{ChildStdin, ChildStdout, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -22,6 +22,9 @@ const STEP_LIMIT: Duration = Duration::from_secs(120);
 
 /// What an answer begins with; the test program prints other lines besides.
 const MARK: &str = "crowd: ";
+
+/// The answer to an order that was carried out.
+const DONE: &str = "done";
 
 /// Of this many streams one is active at a time: about 3 in 100.
 const ONE_ACTIVE_IN: usize = 33;
@@ -63,7 +66,7 @@ impl Crowd {
     /// Waits until the last order has been carried out.
     pub fn done(&mut self) -> Result<()> {
         let said = answer(&self.answers)?;
-        ensure!(said == "done", "the crowd {} said {said}", self.process.pid());
+        ensure!(said == DONE, "the crowd {} said {said}", self.process.pid());
         Ok(())
     }
 }
@@ -90,7 +93,7 @@ fn answer(answers: &Receiver<String>) -> Result<String> {
 pub fn attend() -> Result<()> {
     memory::raise_descriptor_limit()?;
     let pod = TcpListener::bind("127.0.0.1:0")?;
-    println!("{MARK}{}", pod.local_addr()?);
+    say(&pod.local_addr()?.to_string())?;
     let mut streams = Vec::new();
     let mut orders: Lines<_> = stdin().lock().lines();
     while let Some(order) = orders.next().transpose()? {
@@ -101,12 +104,15 @@ pub fn attend() -> Result<()> {
             ["close"] => close(&mut streams),
             _ => bail!("the order {order} is not known"),
         };
-        match carried_out {
-            Ok(()) => println!("{MARK}done"),
-            Err(error) => println!("{MARK}failed: {error:#}"),
-        }
+        say(&carried_out.map_or_else(|error| format!("failed: {error:#}"), |()| DONE.to_owned()))?;
     }
     Ok(())
+}
+
+fn say(text: &str) -> Result<()> {
+    let mut output = stdout();
+    writeln!(output, "{MARK}{text}")?;
+    Ok(output.flush()?)
 }
 
 fn open(pod: &TcpListener, gateway: SocketAddr, sandbox: &str, count: usize, streams: &mut Vec<Ends>) -> Result<()> {
