@@ -18,7 +18,6 @@ use gateway_common::{ABI_SECTION, ABI_VERSION};
 use nix::errno::Errno;
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
 
-use crate::sys::heap;
 use capability::{Capabilities, Capability};
 
 /// Whether the kernel takes the embedded programs; the verifier has the last word. Nothing stays behind.
@@ -104,9 +103,6 @@ fn load(object: &[u8], sockets: NonZeroU32, log_level: u8) -> Result<Ebpf, LoadE
     let mut ebpf = loader.load(object).map_err(refused)?;
     let verdict: &mut SkSkb = verdict(&mut ebpf);
     verdict.load().map_err(|error| refused(EbpfError::ProgramError(error)))?;
-    drop(loader);
-    // The kernel's types were 20 MB.
-    heap::trim();
     Ok(ebpf)
 }
 

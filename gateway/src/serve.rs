@@ -21,6 +21,7 @@ use crate::directory::{self, Directory, DirectoryEvents, EndpointRules, RedisTas
 use crate::drain::{self, DrainSwitch};
 use crate::metrics::{DrainState, Metrics};
 use crate::sys::descriptors::{self, Capacity};
+use crate::sys::heap;
 use crate::tunnel::live::Caps;
 use crate::tunnel::{LiveStreams, Reason};
 use crate::worker;
@@ -86,6 +87,7 @@ fn system(what: &'static str) -> impl FnOnce(io::Error) -> ServeError {
 /// When it could not start, or a worker failed.
 pub fn run(config: Config) -> Result<(), ServeError> {
     check_build(&config)?;
+    heap::keep_little();
     let capacity = capacity(&config)?;
     // First the one that cannot be shared: a second gateway started by mistake fails here, before it takes connections.
     let admin = listen_admin(config.admin).map_err(|source| ServeError::Listen { address: config.admin, source })?;
