@@ -38,6 +38,12 @@ const COMPLETION_ENTRIES: u32 = 8192;
 /// Completions whose operation is nobody's concern: cancellations.
 const NO_OPERATION: u64 = u64::MAX;
 
+/// How often the kernel is entered because it says that work waits (`IORING_SQ_TASKRUN`) while no completion comes. It
+/// works in portions, so once may not be enough. But the mark may be late and stay: it is put up after the work was
+/// queued, which this thread may have done by then, and taken down only where there is work (`io_ctx_mark_taskrun`).
+/// What comes while signals are on makes one, so giving up loses nothing that is not done in the next turn.
+const MARKED_ENTERS_MAX: u32 = 16;
+
 /// What an operation owns while the kernel works on it.
 pub(super) enum Payload {
     /// A receive from provided buffers of that size, or a poll.
@@ -221,7 +227,7 @@ impl Ring {
             let mut state = self.state.borrow_mut();
             state.enter()?;
             state.reap(&self.pool, &mut wakers);
-            let again = state.has_news();
+            let again = state.has_news()?;
             let refused = !state.uring.submission().is_empty();
             drop(state);
             wakers.into_iter().for_each(Waker::wake);
@@ -291,20 +297,25 @@ impl State {
 
     /// Whether the kernel has something for us after all, with its signals on if it has not. Signals are off while this
     /// thread works, since it looks by itself, and what arrives between its last look and their coming back makes none.
-    fn has_news(&mut self) -> bool {
+    fn has_news(&mut self) -> io::Result<bool> {
         self.uring.completion().enable_eventfd();
         // The kernel writes its flags and then reads ours; we write ours and then read its.
         fence(Ordering::SeqCst);
-        let submission = self.uring.submission();
-        // With deferred task running the kernel works through its list in portions, and only when asked.
-        let waiting = submission.taskrun() || submission.cq_overflow();
-        drop(submission);
+        for _ in 0..MARKED_ENTERS_MAX {
+            let submission = self.uring.submission();
+            let marked = submission.taskrun() || submission.cq_overflow();
+            drop(submission);
+            if !marked || !self.uring.completion().is_empty() {
+                break;
+            }
+            self.enter()?;
+        }
         let completion = self.uring.completion();
-        let news = waiting || !completion.is_empty();
+        let news = !completion.is_empty();
         if news {
             completion.disable_eventfd();
         }
-        news
+        Ok(news)
     }
 
     fn reap(&mut self, pool: &Rc<Pool>, wakers: &mut smallvec::SmallVec<[Waker; 64]>) {
