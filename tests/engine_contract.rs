@@ -2,6 +2,7 @@
 
 mod capacity;
 mod ends;
+mod pipes;
 mod pressure;
 
 use std::net::Shutdown;
@@ -12,9 +13,11 @@ use gateway_tests::pattern::Pattern;
 use gateway_tests::wait::{PATIENCE, until};
 
 /// Every way to move bytes in this build.
-pub(crate) const PATHS: [Path; 3] = [
+pub(crate) const PATHS: [Path; 5] = [
     Path { engine: "copy", io: "uring" },
     Path { engine: "copy", io: "epoll" },
+    Path { engine: "splice", io: "uring" },
+    Path { engine: "splice", io: "epoll" },
     Path { engine: "sockmap", io: "uring" },
 ];
 

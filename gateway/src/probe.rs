@@ -67,6 +67,8 @@ pub enum Need {
     Programs,
     /// `io_uring_setup(2)`.
     IoUring,
+    /// `splice(2)`, on sockets.
+    Splice,
     /// A mounted BPF file system.
     Bpffs,
 }
@@ -119,8 +121,13 @@ fn copy_note(io_uring: &IoUring) -> String {
 }
 
 fn splice(machine: &Machine) -> Vec<Missing> {
+    let refused = machine.splice_refused.as_ref();
+    refused.map(|why| Missing::new(Need::Splice, format!("splice(2): {why}"))).into_iter().collect()
+}
+
+fn without_io_uring(machine: &Machine) -> Option<Missing> {
     let refused = machine.io_uring.refused.as_ref();
-    refused.map(|why| Missing::new(Need::IoUring, format!("io_uring: {why}"))).into_iter().collect()
+    refused.map(|why| Missing::new(Need::IoUring, format!("io_uring: {why}")))
 }
 
 /// `SK_SKB_STREAM_VERDICT` without a parser program: Linux 5.10 (`sock_map_link` in net/core/sock_map.c);
@@ -139,7 +146,7 @@ fn sockmap(machine: &Machine) -> Vec<Missing> {
         Missing::new(Need::Kernel, format!("Linux {release} without a fix for {}: {}", bug.reference, bug.effect))
     }));
     missing.extend(machine.programs_refused.clone());
-    missing.extend(splice(machine));
+    missing.extend(without_io_uring(machine));
     missing
 }
 

@@ -106,8 +106,7 @@ fn check_build(config: &Config) -> Result<(), ServeError> {
         return Err(ServeError::NotInThisBuild(format!("source '{source}'")));
     }
     match config.engine {
-        EngineChoice::Auto | EngineChoice::Copy | EngineChoice::Sockmap => Ok(()),
-        EngineChoice::Splice => Err(ServeError::NotInThisBuild("engine 'splice'".into())),
+        EngineChoice::Auto | EngineChoice::Copy | EngineChoice::Splice | EngineChoice::Sockmap => Ok(()),
         EngineChoice::Packet => Err(ServeError::NotInThisBuild("engine 'packet'".into())),
     }
 }

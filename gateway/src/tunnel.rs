@@ -24,6 +24,7 @@ pub mod half_close;
 pub mod live;
 mod pause;
 mod sockmap;
+mod splice;
 mod user_path;
 
 use std::rc::Rc;
@@ -58,19 +59,21 @@ pub struct Tunnel {
 pub enum Engine {
     /// Receive and send in user space: always available, and the reference for the others.
     Copy,
+    /// Receive and send in user space what is small, and splice(2) the rest through pipes.
+    Splice,
     /// Redirect from socket to socket in the kernel.
     Sockmap,
 }
 
 impl Engine {
     /// Every engine of this build.
-    pub const ALL: [Self; 2] = [Self::Copy, Self::Sockmap];
+    pub const ALL: [Self; 3] = [Self::Copy, Self::Splice, Self::Sockmap];
 
     /// Whether the bytes stay in the kernel.
     #[must_use]
     pub const fn is_kernel(self) -> bool {
         match self {
-            Self::Copy => false,
+            Self::Copy | Self::Splice => false,
             Self::Sockmap => true,
         }
     }
@@ -80,6 +83,7 @@ impl Engine {
     pub const fn label(self) -> &'static str {
         match self {
             Self::Copy => "copy",
+            Self::Splice => "splice",
             Self::Sockmap => "sockmap",
         }
     }
@@ -95,8 +99,30 @@ pub const CLIENT_UNREAD_MAX_BYTES: u32 = 1 << 20;
 /// Bytes that may wait to be read from a pod, which is near: 256 KiB in half a millisecond are 500 MB/s.
 pub const UPSTREAM_UNREAD_MAX_BYTES: u32 = 256 << 10;
 
+/// Who moves the bytes of the user path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UserEngine {
+    /// [`Engine::Copy`]
+    Copy,
+    /// [`Engine::Splice`]
+    Splice,
+}
+
+impl UserEngine {
+    /// As one of all engines.
+    #[must_use]
+    pub const fn engine(self) -> Engine {
+        match self {
+            Self::Copy => Engine::Copy,
+            Self::Splice => Engine::Splice,
+        }
+    }
+}
+
 /// How a worker's streams are to be moved.
 pub struct Plan {
+    /// Who moves bytes in user space.
+    pub user: UserEngine,
     /// The way into the kernel, where there is one.
     pub kernel: Option<Rc<Offload>>,
     /// Streams take it as soon as they can, since it was asked for. Otherwise they wait for the sweeper, so that a
@@ -110,6 +136,7 @@ pub struct Plan {
 struct Sides {
     client: Socket,
     upstream: Socket,
+    user: UserEngine,
     kernel: Option<Entered>,
 }
 
@@ -129,6 +156,12 @@ impl Sides {
         }
     }
 
+    /// Who moves the bytes of the user path. Once the sockets are in a map, splice(2) does not see what the program on
+    /// them lets up to user space (since no Linux), so such a stream is copied.
+    const fn user_engine(&self) -> UserEngine {
+        if self.kernel.is_some() { UserEngine::Copy } else { self.user }
+    }
+
     /// Counts bytes of the user path that the other socket has taken.
     fn delivered(&self, direction: Direction, bytes: usize, stream: &StreamGuard) {
         stream.moved(direction, bytes);
@@ -141,7 +174,7 @@ impl Sides {
 /// Runs a stream to its end.
 pub async fn run(tunnel: Tunnel, plan: &Plan, stream: &StreamGuard) -> Ended {
     let Tunnel { client, upstream, to_upstream, to_client } = tunnel;
-    let mut sides = Sides { client, upstream, kernel: None };
+    let mut sides = Sides { client, upstream, user: plan.user, kernel: None };
     let mut behind = [to_upstream, to_client];
     let mut eager = plan.eager;
     let mut damping = Damping::default();

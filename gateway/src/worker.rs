@@ -23,8 +23,8 @@ use crate::drain::Phase;
 use crate::error::Failure;
 use crate::metrics::Reason as RejectReason;
 use crate::sys::{Backend, Driver, Listener, Socket, cpu};
-use crate::tunnel::Plan;
 use crate::tunnel::live::SWEEP_INTERVAL;
+use crate::tunnel::{Plan, UserEngine};
 use parting::Parting;
 
 /// Connections that a listener still accepts once the gateway drains: as many as its queue may hold, and no more, since
@@ -68,7 +68,11 @@ pub fn run(shared: &Arc<Shared>, parting: Arc<Parting>, station: Station) -> io:
             tokio::task::spawn_local(attend(Rc::clone(kernel), reports));
         }
         let eager = shared.config.engine == EngineChoice::Sockmap;
-        let plan = Plan { kernel, eager, metrics: Arc::clone(&shared.metrics) };
+        let user = match shared.config.engine {
+            EngineChoice::Splice => UserEngine::Splice,
+            EngineChoice::Auto | EngineChoice::Copy | EngineChoice::Sockmap | EngineChoice::Packet => UserEngine::Copy,
+        };
+        let plan = Plan { user, kernel, eager, metrics: Arc::clone(&shared.metrics) };
         let context = Rc::new(Context::new(shared, index, driver, plan));
         let listeners: io::Result<Vec<_>> =
             listeners.into_iter().map(|listener| context.driver.listener(listener)).collect();
@@ -210,6 +214,7 @@ async fn sweep(context: Rc<Context>) {
         let stream = &context.config().stream;
         context.shared.live.sweep(context.index, stream.idle_timeout, stream.lifetime_max);
         context.pool.sweep();
+        context.driver.pipes().sweep();
         if let Some(kernel) = &context.plan.kernel {
             kernel.sweep();
         }

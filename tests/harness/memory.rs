@@ -1,8 +1,8 @@
 //! What a process holds, as the kernel counts it.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, DirEntry};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -62,6 +62,25 @@ fn table(task: &Path) -> Result<Vec<String>> {
     let leads_to = |entry: DirEntry| fs::read_link(entry.path()).ok();
     let open = descriptors.filter_map(|entry| leads_to(entry.ok()?));
     Ok(open.map(|target| target.to_string_lossy().into_owned()).collect())
+}
+
+/// The pipes that any thread has open: a way to one end of each, by the pipe's own name. Those that this process has
+/// too are left out, which are the log and what was inherited, and so is what is closed in the meantime.
+pub fn pipes(pid: Pid) -> Result<BTreeMap<String, PathBuf>> {
+    let ours: Vec<PathBuf> =
+        fs::read_dir("/proc/self/fd")?.filter_map(|own| fs::read_link(own.ok()?.path()).ok()).collect();
+    let mut pipes = BTreeMap::new();
+    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+        for descriptor in fs::read_dir(task?.path().join("fd")).into_iter().flatten() {
+            let path = descriptor?.path();
+            let Ok(target) = fs::read_link(&path) else { continue };
+            let name = target.to_string_lossy();
+            if name.starts_with("pipe:") && !ours.contains(&target) {
+                pipes.insert(name.into_owned(), path);
+            }
+        }
+    }
+    Ok(pipes)
 }
 
 /// Lets this process have as many descriptors as it may.

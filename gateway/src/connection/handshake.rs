@@ -18,7 +18,6 @@ use crate::http::parse::ResponseContext;
 use crate::http::rewrite;
 use crate::http::upgrade::Upgrade;
 use crate::sys::Socket;
-use crate::tunnel::Engine;
 
 /// Carries out an upgrade.
 pub(super) async fn handshake(client: &mut Inbox, mut call: Call<'_>, upgrade: &Upgrade) -> Result<Next, Failure> {
@@ -46,7 +45,8 @@ pub(super) async fn handshake(client: &mut Inbox, mut call: Call<'_>, upgrade: &
     call.account.answered(answer.status());
     // Entered before the client knows: whoever sees the 101 sees the stream, and a sandbox that goes away closes it.
     let live = &call.context.shared.live;
-    let stream = live.open(permit, call.context.index, call.account.client(), call.endpoint(), Engine::Copy);
+    let engine = call.context.plan.user.engine();
+    let stream = live.open(permit, call.context.index, call.account.client(), call.endpoint(), engine);
     // A sandbox that left the directory during the handshake had no stream yet that could be closed.
     if let Err(gone @ LocateError::NotFound) = call.context.shared.directory.locate(&call.target.sandbox).await {
         return Err(gone.into());

@@ -76,7 +76,7 @@ const INVALIDATION_CAUSE: LabelSpec = LabelSpec { name: "cause", values: &["push
 const DIAL_OUTCOME: LabelSpec =
     LabelSpec { name: "outcome", values: &["connected", "refused", "timeout", "unreachable", "error"] };
 /// The engines of this build.
-pub(super) const ENGINE: LabelSpec = LabelSpec { name: "engine", values: &["copy", "sockmap"] };
+pub(super) const ENGINE: LabelSpec = LabelSpec { name: "engine", values: &["copy", "splice", "sockmap"] };
 /// The engines that streams are promoted to.
 pub(super) const KERNEL_ENGINE: LabelSpec = LabelSpec { name: "engine", values: &["sockmap"] };
 const REFUSAL: LabelSpec = LabelSpec { name: "reason", values: &["busy", "full", "refused"] };

@@ -13,8 +13,8 @@ use super::{Missing, Need};
 use crate::bpf::capability::{Capabilities, Capability};
 use crate::bpf::{self, LoadError};
 use crate::config::Config;
-use crate::sys::Backend;
 use crate::sys::descriptors::{self, Capacity};
+use crate::sys::{Backend, pipe};
 
 /// Everything that decides which engines run here.
 #[derive(Debug, Serialize)]
@@ -27,6 +27,8 @@ pub struct Machine {
     pub seccomp_filter: bool,
     /// io_uring as the workers use it.
     pub io_uring: IoUring,
+    /// Why splice(2) through a pipe is refused, if it is.
+    pub splice_refused: Option<String>,
     /// Why the kernel does not take the embedded programs, if it does not.
     pub programs_refused: Option<Missing>,
     /// The kernel describes its own types at `/sys/kernel/btf/vmlinux`. No program of this build needs that.
@@ -107,6 +109,7 @@ impl Machine {
             capabilities: Capabilities::parse(&status).map(names).unwrap_or_default(),
             seccomp_filter: seccomp_filter(&status),
             io_uring: io_uring(),
+            splice_refused: pipe::check().err().map(|error| error.to_string()),
             programs_refused: bpf::check().err().map(|error| refused(&error)),
             btf: Path::new("/sys/kernel/btf/vmlinux").exists(),
             bpffs: mounts::bpffs(&mounts).map(PathBuf::from),

@@ -28,6 +28,7 @@ fn write_machine(f: &mut fmt::Formatter<'_>, machine: &Machine) -> fmt::Result {
         capabilities,
         seccomp_filter,
         io_uring,
+        splice_refused,
         programs_refused,
         btf,
         bpffs,
@@ -42,6 +43,7 @@ fn write_machine(f: &mut fmt::Formatter<'_>, machine: &Machine) -> fmt::Result {
     row(f, "capabilities", if capabilities.is_empty() { "none".to_owned() } else { capabilities.join(" ") })?;
     row(f, "seccomp filter", yes_no(*seccomp_filter))?;
     row(f, "io_uring", io_uring.refused.as_deref().unwrap_or("yes"))?;
+    row(f, "splice(2)", splice_refused.as_deref().unwrap_or("yes"))?;
     row(f, "kernel programs", programs_refused.as_ref().map_or("accepted", |missing| missing.detail.as_str()))?;
     row(f, "kernel BTF", yes_no(*btf))?;
     match bpffs {

@@ -11,6 +11,7 @@ fn machine() -> Machine {
         capabilities: vec!["CAP_BPF".to_owned(), "CAP_NET_ADMIN".to_owned()],
         seccomp_filter: false,
         io_uring: IoUring { refused: None, disabled: Some(0) },
+        splice_refused: None,
         programs_refused: None,
         btf: true,
         bpffs: Some("/sys/fs/bpf".into()),
@@ -50,10 +51,17 @@ fn without_io_uring_copy_still_runs_and_says_how() {
     let io_uring = IoUring { refused: Some("Operation not permitted".to_owned()), disabled: Some(2) };
     let machine = Machine { io_uring, ..machine() };
     assert_eq!(missing(&machine, "copy"), []);
-    assert_eq!(missing(&machine, "splice"), [Need::IoUring]);
+    assert_eq!(missing(&machine, "splice"), []);
     assert_eq!(missing(&machine, "sockmap"), [Need::IoUring]);
     let note = engines(&machine, &ALL)[0].note.clone().unwrap();
     assert_eq!(note, "moves bytes with epoll, since there is no io_uring: Operation not permitted");
+}
+
+#[test]
+fn without_the_system_call_there_is_no_splice() {
+    let machine = Machine { splice_refused: Some("Operation not permitted".to_owned()), ..machine() };
+    assert_eq!(available(&machine), ["copy", "sockmap", "packet"]);
+    assert_eq!(missing(&machine, "splice"), [Need::Splice]);
 }
 
 #[test]

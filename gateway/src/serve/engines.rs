@@ -28,18 +28,22 @@ pub(super) fn backend(choice: IoChoice) -> Result<Backend, ServeError> {
 pub(super) fn offload(choice: EngineChoice, backend: Backend, metrics: &Metrics) -> Result<bool, ServeError> {
     let streams = metrics.streams();
     streams.set_available(Engine::Copy.label(), true);
-    let missing = match choice {
-        EngineChoice::Copy | EngineChoice::Splice | EngineChoice::Packet => None,
-        EngineChoice::Auto | EngineChoice::Sockmap => Some(probe::missing(Engine::Sockmap, backend)),
+    let missing = |engine: Engine, wanted: bool| {
+        let missing = if wanted { probe::missing(engine, backend) } else { Vec::new() };
+        streams.set_available(engine.label(), wanted && missing.is_empty());
+        missing.join("; ")
     };
-    let available = missing.as_ref().is_some_and(Vec::is_empty);
-    streams.set_available(Engine::Sockmap.label(), available);
-    let missing = missing.unwrap_or_default().join("; ");
-    if !missing.is_empty() && choice == EngineChoice::Sockmap {
-        return Err(ServeError::Engine { engine: Engine::Sockmap.label(), missing });
+    let splice = missing(Engine::Splice, choice == EngineChoice::Splice);
+    if !splice.is_empty() {
+        return Err(ServeError::Engine { engine: Engine::Splice.label(), missing: splice });
     }
-    if !missing.is_empty() {
-        tracing::warn!(missing, "streams stay in user space");
+    let offload = matches!(choice, EngineChoice::Auto | EngineChoice::Sockmap);
+    let sockmap = missing(Engine::Sockmap, offload);
+    if !sockmap.is_empty() && choice == EngineChoice::Sockmap {
+        return Err(ServeError::Engine { engine: Engine::Sockmap.label(), missing: sockmap });
     }
-    Ok(available)
+    if !sockmap.is_empty() {
+        tracing::warn!(missing = sockmap, "streams stay in user space");
+    }
+    Ok(offload && sockmap.is_empty())
 }

@@ -17,6 +17,7 @@ use socket2::{Domain, Protocol, SockAddr, Type};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::oneshot;
 
+use super::pipe::Pipes;
 use super::pool::Pool;
 use super::ring::{self, Ring};
 use super::socket::{Fd, Socket};
@@ -56,6 +57,7 @@ impl Backend {
 #[derive(Clone)]
 pub struct Driver {
     pub(super) means: Means,
+    pub(super) pipes: Rc<Pipes>,
 }
 
 #[derive(Clone)]
@@ -88,17 +90,23 @@ impl Driver {
                     let driven = Rc::clone(&ring);
                     tokio::task::spawn_local(async move { failed.send(ring::drive(driven).await) });
                     tokio::select! {
-                        output = main(Self { means: Means::Ring(ring) }) => Ok(output),
+                        output = main(Self { means: Means::Ring(ring), pipes: Rc::default() }) => Ok(output),
                         error = failure => Err(error.expect("the driving task ends only by failing")),
                     }
                 })
             }
             Backend::Epoll => {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-                let main = main(Self { means: Means::Epoll(Pool::listed()) });
+                let main = main(Self { means: Means::Epoll(Pool::listed()), pipes: Rc::default() });
                 Ok(runtime.block_on(tokio::task::LocalSet::new().run_until(main)))
             }
         }
+    }
+
+    /// The worker's pipes.
+    #[must_use]
+    pub fn pipes(&self) -> &Pipes {
+        &self.pipes
     }
 
     /// Takes over a listening socket.

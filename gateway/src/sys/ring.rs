@@ -62,6 +62,8 @@ pub(super) struct Completed {
     pub(super) chunk: Option<Chunk>,
     /// More data waits in the socket (`IORING_CQE_F_SOCK_NONEMPTY`, Linux 5.19).
     pub(super) more: bool,
+    /// No further completion comes of the operation. Of most there is one; a watch goes on.
+    pub(super) last: bool,
 }
 
 struct Operation {
@@ -163,6 +165,14 @@ impl Ring {
         self.submit(entry, Rc::<S>::clone(socket), Payload::None, None)
     }
 
+    /// Reports poll(2) events again and again, each arrival once (a multishot poll, Linux 5.13). Awaited anew for each
+    /// report, until one is the last.
+    pub(super) fn watch<S: AsRawFd + 'static>(self: &Rc<Self>, socket: &Rc<S>, events: libc::c_short) -> Submitted {
+        let flags = u32::try_from(events).expect("poll events are small positive numbers");
+        let entry = opcode::PollAdd::new(types::Fd(socket.as_raw_fd()), flags).multi(true).build();
+        self.submit(entry, Rc::<S>::clone(socket), Payload::None, None)
+    }
+
     fn submit(
         self: &Rc<Self>,
         entry: squeue::Entry,
@@ -209,7 +219,7 @@ impl Ring {
     fn abandon(&self, index: usize) {
         let mut state = self.state.borrow_mut();
         let operation = &mut state.operations[index];
-        if operation.completed.is_some() {
+        if operation.completed.as_ref().is_some_and(|completed| completed.last) {
             state.operations.remove(index);
             return;
         }
@@ -330,8 +340,11 @@ impl State {
                 let id = cqueue::buffer_select(entry.flags())?;
                 Some(pool.filled(size, id, usize::try_from(entry.result()).unwrap_or(0)))
             });
+            let last = !cqueue::more(entry.flags());
             if operation.abandoned {
-                operations.remove(index);
+                if last {
+                    operations.remove(index);
+                }
                 continue;
             }
             operation.completed = Some(Completed {
@@ -339,6 +352,7 @@ impl State {
                 payload: std::mem::replace(&mut operation.payload, Payload::None),
                 chunk,
                 more: cqueue::sock_nonempty(entry.flags()),
+                last,
             });
             wakers.extend(operation.waker.take());
         }

@@ -1,5 +1,7 @@
 //! A connected TCP socket of one worker.
 
+mod arrivals;
+
 use std::cell::Cell;
 use std::future::Future;
 use std::io;
@@ -15,8 +17,11 @@ use tokio::io::unix::AsyncFd;
 use tokio::io::{Interest, Ready};
 
 use super::driver::{Driver, Means};
+use super::pipe::Pipe;
 use super::pool::{Chunk, ChunkSize, Pool};
 use super::ring::{Completed, Payload, Ring};
+
+pub use arrivals::Arrivals;
 
 /// Who owns the descriptor.
 pub(super) enum Fd {
@@ -280,7 +285,7 @@ impl Socket {
     }
 
     /// Waits until there is room to send, or the connection has failed.
-    pub(super) async fn writable(&self) -> io::Result<()> {
+    pub async fn writable(&self) -> io::Result<()> {
         match &self.driver.means {
             Means::Ring(ring) => ring.poll(&self.fd, libc::POLLOUT).await.result.map(drop),
             Means::Epoll(_) => self.ready(Interest::WRITABLE).await.map(drop),
@@ -295,6 +300,23 @@ impl Socket {
         let ready = guard.ready();
         guard.clear_ready();
         Ok(ready)
+    }
+
+    /// An empty pipe, out of its worker's.
+    ///
+    /// # Errors
+    /// What `pipe2(2)` says.
+    pub fn pipe(&self) -> io::Result<Pipe> {
+        self.driver.pipes.take()
+    }
+
+    /// Makes system calls on the socket fail where they would wait (`O_NONBLOCK`): splice(2) has no flag for its socket.
+    /// What is submitted to the ring waits all the same.
+    ///
+    /// # Errors
+    /// What `fcntl(2)` says.
+    pub fn set_nonblocking(&self) -> io::Result<()> {
+        SockRef::from(self).set_nonblocking(true)
     }
 
     /// Passes on an end of stream: no more bytes go to the peer.

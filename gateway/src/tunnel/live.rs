@@ -209,10 +209,11 @@ impl LiveStreams {
                 .chain([shard.ended])
                 .for_each(|counts| sum.add(counts));
         }
-        let bytes =
-            |engine, bytes: [u64; 2]| Direction::ALL.map(|direction| (engine, direction, bytes[direction as usize]));
+        let bytes = |engine: Engine| {
+            Direction::ALL.map(|direction| (engine, direction, sum.moved[engine as usize][direction as usize]))
+        };
         Totals {
-            bytes: [bytes(Engine::Copy, sum.user), bytes(Engine::Sockmap, sum.kernel)].concat(),
+            bytes: Engine::ALL.into_iter().flat_map(bytes).collect(),
             skbs: Direction::ALL.map(|direction| (direction, sum.skbs[direction as usize])).to_vec(),
         }
     }
@@ -238,10 +239,9 @@ impl LiveStreams {
 
 impl Counts {
     fn add(&mut self, other: Self) {
-        let Self { user, kernel, skbs } = other;
-        for (sum, counts) in [(&mut self.user, user), (&mut self.kernel, kernel), (&mut self.skbs, skbs)] {
-            sum.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
-        }
+        let Self { moved, skbs } = other;
+        let counters = self.moved.iter_mut().chain([&mut self.skbs]).flatten();
+        counters.zip(moved.into_iter().chain([skbs]).flatten()).for_each(|(sum, count)| *sum += count);
     }
 }
 
@@ -303,7 +303,7 @@ impl StreamGuard {
     /// Bytes that the kernel carried, in both directions.
     #[must_use]
     pub fn kernel_bytes(&self) -> u64 {
-        self.record.counts().kernel.iter().sum()
+        self.record.counts().by_kernel().iter().sum()
     }
 
     /// How often the stream went into the kernel.

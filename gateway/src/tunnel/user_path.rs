@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::half_close::{Action, DirectionEnd, Ended, Event, HalfClose, Peer, Reason, Side};
 use super::live::{Direction, StreamGuard, Told};
 use super::pause::Pause;
-use super::{Sides, copy};
+use super::{Sides, UserEngine, copy, splice};
 use crate::sys::{ChunkSize, Socket};
 
 /// How long a peer may go on sending to a side that takes nothing any more, before its connection is closed under it.
@@ -138,7 +138,10 @@ async fn pump(sides: &Sides, direction: Direction, behind: Vec<u8>, stream: &Str
         }
         sides.delivered(direction, bytes, stream);
     }
-    copy::pump(sides, direction, stream, pause).await
+    match sides.user_engine() {
+        UserEngine::Copy => copy::pump(sides, direction, stream, pause).await,
+        UserEngine::Splice => splice::pump(sides, direction, stream, pause).await,
+    }
 }
 
 /// Reads what can no longer be delivered, until its sender ends too.

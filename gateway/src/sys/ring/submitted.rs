@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use super::{Completed, Ring};
 
-/// An operation on its way. Dropping it cancels.
+/// An operation on its way. Dropping it cancels. A watch may be awaited again until a completion is the last.
 pub(in crate::sys) struct Submitted {
     pub(super) ring: Rc<Ring>,
     pub(super) index: usize,
@@ -29,16 +29,18 @@ impl Future for Submitted {
         let index = self.index;
         let mut state = self.ring.state.borrow_mut();
         let operation = &mut state.operations[index];
-        if operation.completed.is_none() {
+        let Some(completed) = operation.completed.take() else {
             match &mut operation.waker {
                 Some(waker) => waker.clone_from(context.waker()),
                 none => *none = Some(context.waker().clone()),
             }
             return Poll::Pending;
+        };
+        if completed.last {
+            state.operations.remove(index);
+            drop(state);
+            self.finished = true;
         }
-        let completed = state.operations.remove(index).completed.expect("checked above");
-        drop(state);
-        self.finished = true;
         Poll::Ready(completed)
     }
 }

@@ -22,6 +22,8 @@ pub(super) struct Record {
     /// Who moves its bytes now: an index in [`Engine::ALL`].
     engine: AtomicU8,
     pub(super) opened: Instant,
+    /// Who moves its bytes on the user path: the engine that it began with.
+    user: Engine,
     /// What the user path has moved, by direction.
     pub(super) bytes: [AtomicU64; 2],
     kernel: Mutex<KernelCounts>,
@@ -67,12 +69,22 @@ impl KernelCounts {
 /// What a stream has carried, by direction.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Counts {
-    /// Bytes that the user path moved.
-    pub(super) user: [u64; 2],
-    /// Bytes that the kernel moved.
-    pub(super) kernel: [u64; 2],
+    /// Bytes, first by the engine that moved them.
+    pub(super) moved: [[u64; 2]; Engine::ALL.len()],
     /// Socket buffers that the kernel moved.
     pub(super) skbs: [u64; 2],
+}
+
+impl Counts {
+    /// Bytes that the kernel moved.
+    pub(super) const fn by_kernel(&self) -> [u64; 2] {
+        self.moved[Engine::Sockmap as usize]
+    }
+
+    /// Bytes that anybody moved.
+    fn by_all(&self, direction: Direction) -> u64 {
+        self.moved.iter().map(|moved| moved[direction as usize]).sum()
+    }
 }
 
 /// No quiet is enough.
@@ -90,6 +102,7 @@ impl Record {
             endpoint,
             engine: AtomicU8::new(engine as u8),
             opened: Instant::now(),
+            user: engine,
             bytes: Default::default(),
             kernel: Mutex::default(),
             swept_bytes: AtomicU64::new(0),
@@ -158,15 +171,17 @@ impl Record {
         after != NEVER && idle.as_millis() >= u128::from(after) && !self.engine().is_kernel()
     }
 
-    /// Bytes carried, by direction, and out of them those that the kernel moved.
+    /// What it has carried.
     pub(super) fn counts(&self) -> Counts {
         let (kernel, skbs) = locked(&self.kernel).read();
-        Counts { user: self.bytes.each_ref().map(|bytes| bytes.load(Ordering::Relaxed)), kernel, skbs }
+        let mut moved = [[0; 2]; Engine::ALL.len()];
+        moved[self.user as usize] = self.bytes.each_ref().map(|bytes| bytes.load(Ordering::Relaxed));
+        moved[Engine::Sockmap as usize] = kernel;
+        Counts { moved, skbs }
     }
 
     pub(super) fn bytes(&self, direction: Direction) -> u64 {
-        let Counts { user, kernel, skbs: _ } = self.counts();
-        user[direction as usize] + kernel[direction as usize]
+        self.counts().by_all(direction)
     }
 
     pub(super) fn close(&self, reason: Reason) {
@@ -179,8 +194,7 @@ impl Record {
     }
 
     fn total(&self) -> u64 {
-        let Counts { user, kernel, skbs: _ } = self.counts();
-        user.iter().chain(&kernel).sum()
+        self.counts().moved.iter().flatten().sum()
     }
 
     fn millis_since_opened(&self, now: Instant) -> u64 {
