@@ -38,6 +38,7 @@ pub struct Gateway {
 #[must_use = "nothing runs before `start`"]
 pub struct GatewayBuilder {
     program: Option<PathBuf>,
+    through: Vec<OsString>,
     listen: Vec<String>,
     arguments: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
@@ -134,6 +135,12 @@ impl GatewayBuilder {
         self
     }
 
+    /// A command that replaces itself by the program behind its own arguments, such as `setpriv`.
+    pub fn through<A: Into<OsString>>(mut self, command: impl IntoIterator<Item = A>) -> Self {
+        self.through.extend(command.into_iter().map(Into::into));
+        self
+    }
+
     /// One entry of the embedded directory.
     pub fn sandbox(self, id: &str, endpoint: SocketAddr) -> Self {
         self.arg("--sandbox").arg(format!("{id}={endpoint}"))
@@ -183,9 +190,11 @@ impl GatewayBuilder {
     }
 
     fn spawn(&self) -> Result<Process> {
-        let program = self.program.clone().map_or_else(program, Ok)?;
-        Process::spawn(&program.to_string_lossy(), |command| {
-            command.args(["serve", "--admin", "127.0.0.1:0"]);
+        let program = self.program.clone().map_or_else(program, Ok)?.into_os_string();
+        let words: Vec<&OsString> = self.through.iter().chain([&program]).collect();
+        let (first, rest) = words.split_first().expect("the program is among them");
+        Process::spawn(&first.to_string_lossy(), |command| {
+            command.args(rest).args(["serve", "--admin", "127.0.0.1:0"]);
             for address in &self.listen {
                 command.args(["--listen", address]);
             }
