@@ -2,6 +2,7 @@
 //! client.
 
 mod coherence;
+mod descriptors;
 mod endpoints;
 mod outage;
 mod server;

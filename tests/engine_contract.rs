@@ -12,7 +12,7 @@ use gateway_tests::pattern::Pattern;
 use gateway_tests::wait::{PATIENCE, until};
 
 /// Every way to move bytes in this build.
-const PATHS: [Path; 3] = [
+pub(crate) const PATHS: [Path; 3] = [
     Path { engine: "copy", io: "uring" },
     Path { engine: "copy", io: "epoll" },
     Path { engine: "sockmap", io: "uring" },

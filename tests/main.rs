@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod admin;
 #[cfg(test)]
+mod capacity;
+#[cfg(test)]
 mod cli;
 #[cfg(test)]
 mod directory;
@@ -22,6 +24,8 @@ mod kernel;
 mod limits;
 #[cfg(test)]
 mod logging;
+#[cfg(test)]
+mod many_streams;
 #[cfg(test)]
 mod program;
 #[cfg(test)]

@@ -173,7 +173,7 @@ pub struct HttpConfig {
     pub response_timeout: Duration,
     /// What the sandbox sees as Host.
     pub host_header: HostHeader,
-    /// How many client connections the process keeps open; 0 derives the limit from RLIMIT_NOFILE.
+    /// How many client connections the process keeps open; 0 derives the limit from RLIMIT_NOFILE and the workers.
     pub connections_max: usize,
 }
 

@@ -10,6 +10,7 @@ mod context;
 mod exchange;
 mod handshake;
 mod inbox;
+mod places;
 mod relay;
 mod stream;
 
@@ -27,6 +28,7 @@ use call::Call;
 use close::Close;
 pub use context::{Context, Counted, Shared};
 use inbox::{Inbox, ReadHeadError};
+pub use places::{Place, Places, Table};
 use stream::Accepted;
 
 /// What comes after a request.
@@ -61,14 +63,15 @@ pub async fn serve(client: Socket, address: SocketAddr, context: Rc<Context>, co
     }
 }
 
-/// Tells a client that it cannot be served, before it has sent anything.
-pub async fn refuse(client: Socket, failure: Failure, context: Rc<Context>) {
+/// Tells a client that it cannot be served, before it has sent anything. It has its `place` until it has heard.
+pub async fn refuse(client: Socket, failure: Failure, context: Rc<Context>, place: Place) {
     context.shared.metrics.failure(failure.code());
     let out = answer_bytes(&failure, None, &context.next_request_id(), false);
     let inbox = Inbox::new(client);
     if inbox.socket.send_bytes(out).await.is_ok() {
         close::close(inbox, Close::Linger).await;
     }
+    drop(place);
 }
 
 /// One request.

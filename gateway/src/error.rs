@@ -58,7 +58,7 @@ pub enum Failure {
     /// The pod's response head did not arrive in time.
     #[error("the sandbox did not answer in time")]
     UpstreamTimeout,
-    /// The process is at its limit.
+    /// The process, or the worker that got the connection, is at its limit.
     #[error("the gateway is at its limit of {0} connections")]
     Overloaded(usize),
 }

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use ::metrics::{Counter, Gauge, Histogram, Recorder};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+use nix::unistd::Pid;
 
 use family::{Family, OpenFamily, single};
 use names::{Kind, MetricSpec};
@@ -179,6 +180,11 @@ impl Metrics {
     /// Everything about established streams.
     pub fn streams(&self) -> &StreamMetrics {
         &self.streams
+    }
+
+    /// The threads that have just parted from the process's descriptor table. The first call wins.
+    pub fn count_tables_of(&self, threads: &[Pid]) {
+        self.process.count_tables_of(threads);
     }
 
     /// How far a shutdown has come.

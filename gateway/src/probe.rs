@@ -12,7 +12,7 @@ use crate::sys::Backend;
 use crate::tunnel::Engine;
 
 pub use kernel::{KnownBug, Release};
-pub use machine::{IoUring, Kernel, Machine, OpenFiles, stream_capacity};
+pub use machine::{IoUring, Kernel, Machine, OpenFiles};
 
 /// What [`probe`] found. `Display` gives the table for people, `Serialize` the one for programs.
 #[derive(Debug, Serialize)]

@@ -1,12 +1,13 @@
 //! `gateway serve`: listeners, control thread, workers; then wait, drain, and say how it ended.
 
+mod engines;
 mod observers;
+mod workers;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
-use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -14,24 +15,22 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::admin::{self, AdminState};
-use crate::config::{Config, DirectoryConfig, EngineChoice, IoChoice, Sources};
-use crate::connection::Shared;
+use crate::config::{Config, DirectoryConfig, EngineChoice, Sources};
+use crate::connection::{Places, Shared, Table};
 use crate::directory::{self, Directory, DirectoryEvents, EndpointRules, RedisTask, ServerError, TableError};
 use crate::drain::{self, DrainSwitch};
 use crate::metrics::{DrainState, Metrics};
-use crate::probe;
-use crate::sys::{Backend, cpu};
+use crate::sys::descriptors::{self, Capacity};
 use crate::tunnel::live::Caps;
-use crate::tunnel::{Engine, LiveStreams, Reason};
+use crate::tunnel::{LiveStreams, Reason};
 use crate::worker;
+use crate::worker::parting::Parting;
 use observers::{Events, Ready, Streams};
+use workers::Workers;
 
 /// Connections that wait to be accepted, per listener: a burst of a node's reconnecting clients. The kernel caps it at
 /// `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
-
-/// Descriptors that are not connections: listeners, rings, Redis, logs, admin connections.
-const DESCRIPTOR_RESERVE: u64 = 256;
 
 /// How long closed streams may take to leave after the drain deadline.
 const CLOSING_TIMEOUT: Duration = Duration::from_secs(2);
@@ -87,7 +86,7 @@ fn system(what: &'static str) -> impl FnOnce(io::Error) -> ServeError {
 /// When it could not start, or a worker failed.
 pub fn run(config: Config) -> Result<(), ServeError> {
     check_build(&config)?;
-    let connections_max = connections_max(&config)?;
+    let capacity = capacity(&config)?;
     // First the one that cannot be shared: a second gateway started by mistake fails here, before it takes connections.
     let admin = listen_admin(config.admin).map_err(|source| ServeError::Listen { address: config.admin, source })?;
     let listeners = listeners(&config)?;
@@ -95,7 +94,7 @@ pub fn run(config: Config) -> Result<(), ServeError> {
         .enable_all()
         .build()
         .map_err(system("cannot start the control thread"))?;
-    runtime.block_on(control(config, connections_max, admin, listeners))
+    runtime.block_on(control(config, capacity, admin, listeners))
 }
 
 fn check_build(config: &Config) -> Result<(), ServeError> {
@@ -111,22 +110,29 @@ fn check_build(config: &Config) -> Result<(), ServeError> {
     }
 }
 
-/// Raises the soft limit of descriptors to the hard one, and derives how many connections fit: each may become a
-/// stream, which has two.
-fn connections_max(config: &Config) -> Result<usize, ServeError> {
+/// Raises the soft limit of descriptors to the hard one, and derives how many connections fit.
+fn capacity(config: &Config) -> Result<Capacity, ServeError> {
     let limits = || -> nix::Result<u64> {
         let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
         setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
         Ok(hard)
     };
     let descriptors = limits().map_err(|error| system("cannot read the limit of descriptors")(error.into()))?;
-    let fit = usize::try_from(descriptors.saturating_sub(DESCRIPTOR_RESERVE) / 2).unwrap_or(usize::MAX);
-    let chosen = match config.http.connections_max {
-        0 => fit,
-        wanted => wanted.min(fit),
-    };
-    tracing::info!(connections_max = chosen, descriptors, "limits");
-    Ok(chosen)
+    let refused = descriptors::own_table_refused();
+    if let Some(error) = &refused {
+        tracing::warn!(%error, "workers cannot have descriptor tables of their own and share one");
+    }
+    let capacity = Capacity::new(descriptors, config.workers.get(), refused.is_none());
+    let Capacity { per_table, tables, .. } = capacity;
+    tracing::info!(connections_max = connections_max(config, capacity), per_table, tables, descriptors, "limits");
+    Ok(capacity)
+}
+
+fn connections_max(config: &Config, capacity: Capacity) -> usize {
+    match config.http.connections_max {
+        0 => capacity.total(),
+        wanted => wanted.min(capacity.total()),
+    }
 }
 
 /// The listeners of each worker: one socket per address and worker, all on the same port.
@@ -165,7 +171,7 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 
 async fn control(
     config: Config,
-    connections_max: usize,
+    capacity: Capacity,
     admin: TcpListener,
     listeners: Vec<Vec<TcpListener>>,
 ) -> Result<(), ServeError> {
@@ -180,11 +186,11 @@ async fn control(
     let metrics = Arc::new(Metrics::new());
     metrics.streams().set_totals(Arc::new(Streams(Arc::clone(&live))));
     let (directory, redis) = directory(&config, &listeners, admin_address, &metrics, &live)?;
-    if let Some(redis) = redis {
-        tokio::spawn(redis.run());
-    }
-    let backend = backend(config.io)?;
-    let offload = offload(config.engine, backend, &metrics)?;
+    let backend = engines::backend(config.io)?;
+    let offload = engines::offload(config.engine, backend, &metrics)?;
+    let connections_max = connections_max(&config, capacity);
+    let sharing = config.workers.get() / capacity.tables;
+    let tables = (0..capacity.tables).map(|_| Table::new(capacity.per_table, sharing)).collect();
     let shared = Arc::new(Shared {
         instance: instance(),
         config,
@@ -192,8 +198,8 @@ async fn control(
         metrics: Arc::clone(&metrics),
         live: Arc::clone(&live),
         drain: drain.clone(),
-        connections: AtomicUsize::new(0),
-        connections_max,
+        connections: Places::new(connections_max),
+        tables,
         offload,
     });
     let state = AdminState {
@@ -201,12 +207,18 @@ async fn control(
         streams: Arc::clone(&live),
         metrics: Arc::clone(&metrics),
     };
+    // Sockets of the control thread's come after the parting: none of them gets into a worker's table.
+    let sockets = listeners.iter().map(|worker| worker.iter().map(AsRawFd::as_raw_fd).collect()).collect();
+    let parting = Parting::new(sockets, admin.as_raw_fd(), capacity.own_tables);
+    let mut workers = Workers::start(&shared, backend, parting, listeners).await?;
+    if let Some(redis) = redis {
+        tokio::spawn(redis.run());
+    }
     tokio::spawn(async move {
         if let Err(error) = admin::serve(admin, state).await {
             tracing::error!(%error, "the admin listener failed");
         }
     });
-    let mut workers = Workers::start(&shared, backend, listeners)?;
     tracing::info!(workers = shared.config.workers.get(), "ready");
     tokio::select! {
         () = signals.next() => {}
@@ -275,89 +287,6 @@ fn instance() -> u32 {
     since.subsec_nanos().rotate_left(16)
         ^ std::process::id()
         ^ u32::try_from(since.as_secs() & 0xffff_ffff).unwrap_or_default()
-}
-
-/// What the workers wait with. A refusal is told once, here.
-fn backend(choice: IoChoice) -> Result<Backend, ServeError> {
-    if choice == IoChoice::Epoll {
-        return Ok(Backend::Epoll);
-    }
-    match Backend::detect() {
-        (backend, None) => Ok(backend),
-        (_, Some(source)) if choice == IoChoice::Uring => {
-            Err(ServeError::System { what: "io_uring cannot be used", source })
-        }
-        (backend, Some(error)) => {
-            tracing::warn!(%error, "io_uring cannot be used; going on with epoll");
-            Ok(backend)
-        }
-    }
-}
-
-/// Whether streams go into the kernel. What is missing where they cannot is told once, here.
-fn offload(choice: EngineChoice, backend: Backend, metrics: &Metrics) -> Result<bool, ServeError> {
-    let streams = metrics.streams();
-    streams.set_available(Engine::Copy.label(), true);
-    let missing = match choice {
-        EngineChoice::Copy | EngineChoice::Splice | EngineChoice::Packet => None,
-        EngineChoice::Auto | EngineChoice::Sockmap => Some(probe::missing(Engine::Sockmap, backend)),
-    };
-    let available = missing.as_ref().is_some_and(Vec::is_empty);
-    streams.set_available(Engine::Sockmap.label(), available);
-    let missing = missing.unwrap_or_default().join("; ");
-    if !missing.is_empty() && choice == EngineChoice::Sockmap {
-        return Err(ServeError::Engine { engine: Engine::Sockmap.label(), missing });
-    }
-    if !missing.is_empty() {
-        tracing::warn!(missing, "streams stay in user space");
-    }
-    Ok(available)
-}
-
-/// The workers' threads.
-struct Workers {
-    threads: Vec<JoinHandle<()>>,
-    failures: tokio::sync::mpsc::UnboundedReceiver<io::Error>,
-}
-
-impl Workers {
-    fn start(shared: &Arc<Shared>, backend: Backend, listeners: Vec<Vec<TcpListener>>) -> Result<Self, ServeError> {
-        tracing::info!(backend = backend.label(), "moving bytes with");
-        let cores = cpu::allowed().map_err(system("cannot read the allowed cores"))?;
-        // More workers than cores are left to the scheduler: pinning would put two on one core and leave none free.
-        let pins = cores.len() >= listeners.len();
-        let (failed, failures) = tokio::sync::mpsc::unbounded_channel();
-        let spawn = |(index, listeners)| {
-            let (shared, failed) = (Arc::clone(shared), failed.clone());
-            let core = pins.then(|| cores[index]);
-            std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
-                if let Err(error) = worker::run(&shared, index, core, backend, listeners) {
-                    // Nobody listens any more once the program ends for another reason.
-                    let _ending = failed.send(error).is_err();
-                }
-            })
-        };
-        let threads: io::Result<Vec<_>> = listeners.into_iter().enumerate().map(spawn).collect();
-        Ok(Self { threads: threads.map_err(system("cannot start a worker"))?, failures })
-    }
-
-    /// The first failure of a worker.
-    async fn failed(&mut self) -> io::Error {
-        match self.failures.recv().await {
-            Some(error) => error,
-            None => io::Error::other("all workers ended"),
-        }
-    }
-
-    async fn join(self) {
-        let joining = tokio::task::spawn_blocking(move || {
-            self.threads.into_iter().map(JoinHandle::join).filter(Result::is_err).count()
-        });
-        match tokio::time::timeout(CLOSING_TIMEOUT, joining).await {
-            Ok(Ok(0)) => {}
-            _ => tracing::warn!("a worker did not end in order"),
-        }
-    }
 }
 
 /// SIGTERM and SIGINT.

@@ -5,6 +5,7 @@
 #![expect(unsafe_code, reason = "the one module that may: system calls, rings and the memory shared with them")]
 
 pub mod cpu;
+pub mod descriptors;
 pub mod driver;
 pub mod flows;
 pub mod heap;

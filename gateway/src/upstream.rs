@@ -171,11 +171,11 @@ impl Pool {
         None
     }
 
-    /// Keeps a connection whose last exchange ended in order.
-    pub fn put(&self, key: PoolKey, socket: Socket) {
+    /// Keeps a connection whose last exchange ended in order, if there is room for it among `idle_max`.
+    pub fn put(&self, key: PoolKey, socket: Socket, idle_max: usize) {
         let mut idle = self.idle.borrow_mut();
         let IdleTable { by_key, count } = &mut *idle;
-        if self.per_sandbox_max == 0 || *count >= WORKER_IDLE_MAX {
+        if self.per_sandbox_max == 0 || *count >= idle_max.min(WORKER_IDLE_MAX) {
             return;
         }
         let connections = by_key.entry(key).or_default();
@@ -185,6 +185,13 @@ impl Pool {
         }
         connections.push_back(Idle { socket, since: Instant::now() });
         *count += 1;
+    }
+
+    /// Closes everything if there are more than `idle_max`: the descriptors are wanted by clients.
+    pub fn make_room(&self, idle_max: usize) {
+        if self.idle.borrow().count > idle_max {
+            self.clear();
+        }
     }
 
     /// Closes everything: idle connections give way when descriptors run out.

@@ -1,15 +1,18 @@
 //! One core: its listeners, its accept loop, its connections.
 //!
 //! A worker shares nothing mutable with another but the directory, the metrics and the registry of streams. The kernel
-//! spreads connections over the workers' listeners by itself (`SO_REUSEPORT`, Linux 3.9).
+//! spreads connections over the workers' listeners by itself (`SO_REUSEPORT`, Linux 3.9). Its descriptors are its own,
+//! too (`parting`).
+
+pub mod parting;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use nix::sys::signal::{SigSet, Signal};
 use tokio::task::JoinSet;
 use tracing::level_filters::LevelFilter;
 
@@ -22,6 +25,7 @@ use crate::metrics::Reason as RejectReason;
 use crate::sys::{Backend, Driver, Listener, Socket, cpu};
 use crate::tunnel::Plan;
 use crate::tunnel::live::SWEEP_INTERVAL;
+use parting::Parting;
 
 /// Connections that a listener still accepts once the gateway drains: as many as its queue may hold, and no more, since
 /// a flood would keep it from ever stopping.
@@ -30,26 +34,36 @@ const DRAIN_ACCEPTS_MAX: u32 = 4096;
 /// How long the accept loop rests after an error such as running out of descriptors: each attempt would fail alike.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// What tells one worker from another.
+pub struct Station {
+    /// Its number, from 0.
+    pub index: usize,
+    /// The core that it is pinned to.
+    pub core: Option<usize>,
+    /// What it waits with.
+    pub backend: Backend,
+    /// Its listening sockets.
+    pub listeners: Vec<TcpListener>,
+}
+
 /// Runs a worker on the calling thread until the shutdown is over.
 ///
 /// # Errors
 /// When its runtime or its listeners cannot be set up, or its ring fails.
-pub fn run(
-    shared: &Arc<Shared>,
-    index: usize,
-    core: Option<usize>,
-    backend: Backend,
-    listeners: Vec<TcpListener>,
-) -> io::Result<()> {
+pub fn run(shared: &Arc<Shared>, parting: Arc<Parting>, station: Station) -> io::Result<()> {
+    let Station { index, core, backend, listeners } = station;
     if let Some(core) = core {
         // A worker on any core is still a context.
         if let Err(error) = cpu::pin(core) {
             tracing::warn!(%error, core, "could not pin a worker");
         }
     }
+    leave_signals_to_the_control_thread()?;
     let shared = Arc::clone(shared);
     Driver::run(backend, move |driver| async move {
-        let (kernel, reports) = offload(&shared).unzip();
+        parting.worker(index).await;
+        // What is opened from here on exists in this thread's table alone, and may do so before the first connection.
+        let (kernel, reports) = offload(&shared, index).unzip();
         if let (Some(kernel), Some(reports)) = (&kernel, reports) {
             tokio::task::spawn_local(attend(Rc::clone(kernel), reports));
         }
@@ -65,11 +79,11 @@ pub fn run(
 
 /// The worker's way into the kernel, where it is to have one. What is missing was told before the workers started; a
 /// single worker that fails works without.
-fn offload(shared: &Shared) -> Option<(Rc<Offload>, Reports)> {
+fn offload(shared: &Shared, worker: usize) -> Option<(Rc<Offload>, Reports)> {
     if !shared.offload {
         return None;
     }
-    let streams = u32::try_from(shared.connections_max).unwrap_or(u32::MAX);
+    let streams = u32::try_from(shared.table(worker).connections.max()).unwrap_or(u32::MAX);
     match Offload::start(streams, LevelFilter::current()) {
         Ok(started) => Some(started),
         Err(error) => {
@@ -84,6 +98,16 @@ async fn attend(kernel: Rc<Offload>, reports: Reports) {
         // The sweeper still sees what the events would have told, a second later at most.
         tracing::error!(%error, "the kernel's events cannot be read");
     }
+}
+
+/// Blocks every signal but those that this thread's own faults raise. The process's signals then reach the thread that
+/// waits for them.
+fn leave_signals_to_the_control_thread() -> io::Result<()> {
+    let mut signals = SigSet::all();
+    for fault in [Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGILL, Signal::SIGFPE, Signal::SIGTRAP, Signal::SIGABRT] {
+        signals.remove(fault);
+    }
+    Ok(signals.thread_block()?)
 }
 
 async fn work(context: Rc<Context>, listeners: Vec<Listener>) {
@@ -107,7 +131,7 @@ async fn work(context: Rc<Context>, listeners: Vec<Listener>) {
 pub async fn drained(shared: &Shared) {
     /// How often the count is looked at: it falls to zero once in the process's life.
     const LOOK: Duration = Duration::from_millis(20);
-    while shared.connections.load(Ordering::Relaxed) > 0 {
+    while shared.connections.taken() > 0 {
         tokio::time::sleep(LOOK).await;
     }
 }
@@ -159,14 +183,22 @@ fn reject_reason(error: &io::Error) -> RejectReason {
 }
 
 fn admit(context: &Rc<Context>, socket: Socket, client: SocketAddr) {
-    let counted = Counted::new(&context.shared);
-    let context = Rc::clone(context);
+    let shared = &context.shared;
+    let counted = Counted::new(shared, context.index);
     match counted {
-        Some(counted) => drop(tokio::task::spawn_local(connection::serve(socket, client, context, counted))),
-        None => {
-            context.shared.metrics.connection_rejected(RejectReason::ConnectionsMax);
-            let failure = Failure::Overloaded(context.shared.connections_max);
-            drop(tokio::task::spawn_local(connection::refuse(socket, failure, context)));
+        Ok(counted) => {
+            context.pool.make_room(context.idle_max());
+            let serving = connection::serve(socket, client, Rc::clone(context), counted);
+            drop(tokio::task::spawn_local(serving));
+        }
+        Err(limit) => {
+            shared.metrics.connection_rejected(RejectReason::ConnectionsMax);
+            // Beyond that many at a time a client is cut off without a word: its socket is wanted by those who are
+            // served.
+            if let Some(place) = shared.table(context.index).refusals.take() {
+                let refusing = connection::refuse(socket, Failure::Overloaded(limit), Rc::clone(context), place);
+                drop(tokio::task::spawn_local(refusing));
+            }
         }
     }
 }

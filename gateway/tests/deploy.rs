@@ -61,8 +61,9 @@ fn the_seccomp_profile_allows_what_the_engines_need() {
         .flat_map(|rule| rule["names"].as_array().unwrap())
         .map(|name| name.as_str().unwrap())
         .collect();
-    for needed in ["io_uring_setup", "io_uring_enter", "io_uring_register", "bpf", "splice", "accept4", "epoll_pwait2"]
-    {
+    let rings = ["io_uring_setup", "io_uring_enter", "io_uring_register"];
+    // close_range gives each worker a descriptor table of its own.
+    for needed in rings.into_iter().chain(["bpf", "splice", "accept4", "epoll_pwait2", "close_range"]) {
         assert!(allowed.contains(needed), "{needed}");
     }
     for refused in ["ptrace", "mount", "init_module", "kexec_load", "setns", "unshare"] {

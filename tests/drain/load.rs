@@ -40,6 +40,38 @@ fn under_load_every_request_that_was_accepted_is_answered() {
     assert_eq!(reached, load.answered(), "what reached the pod was answered, once each");
 }
 
+/// A signal interrupts any thread of the process that lets it, and each has a descriptor table of its own.
+#[test]
+fn a_signal_is_heard_whatever_the_threads_are_busy_with() {
+    const ROUNDS: usize = 25;
+    let pod = named("pod");
+    for round in 0..ROUNDS {
+        let arguments = ["--workers", "2", "--drain-timeout", "0", "--log-level", "info,access=off"];
+        let mut gateway = gateway(&pod, |gateway| gateway.args(arguments));
+        let ended = AtomicUsize::new(0);
+        thread::scope(|scope| {
+            let streams: Vec<Stream> = (0..CLIENTS).map(|_| Stream::open(&gateway, "1")).collect();
+            for stream in streams {
+                let ended = &ended;
+                scope.spawn(move || {
+                    while stream.client.send([0; 1000]).is_ok() && drained(&stream.client) {}
+                    ended.fetch_add(1, Ordering::SeqCst);
+                });
+            }
+            until_metric(&gateway, "gateway_stream_bytes_total", &[], 50_000.0);
+            gateway.signal(Signal::SIGTERM).unwrap();
+        });
+        assert_eq!(ended.load(Ordering::SeqCst), CLIENTS, "in round {round}");
+        assert_exit(&mut gateway, PATIENCE);
+    }
+}
+
+/// Reads what has come back; false once the connection has ended.
+fn drained(client: &Client) -> bool {
+    let mut bytes = [0; 4096];
+    matches!(io::Read::read(&mut client.stream(), &mut bytes), Ok(1..))
+}
+
 /// The gateway stands still while everything arrives that can: the signal comes behind it, and so do its consequences.
 #[test]
 fn what_arrived_before_the_signal_is_answered_whatever_was_waiting() {

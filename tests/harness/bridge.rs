@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use sha1::{Digest, Sha1};
 
 use crate::gateway::{Gateway, GatewayBuilder};
@@ -95,27 +97,44 @@ impl Bridge {
     }
 
     /// Establishes a stream on a connection that was made elsewhere, such as in another network namespace.
-    pub fn stream_from(&self, mut client: TcpStream, behind_request: &[u8], behind_101: &[u8]) -> Result<Ends> {
-        client.set_read_timeout(Some(STEP_LIMIT))?;
-        client.set_nodelay(true)?;
+    pub fn stream_from(&self, client: TcpStream, behind_request: &[u8], behind_101: &[u8]) -> Result<Ends> {
         // One at a time: the next connection that the pod accepts is this client's.
         let pod = self.pod.lock().expect("no story panics while it holds the pod");
-        client.write_all(&[request(self.gateway.addr()).as_bytes(), behind_request].concat())?;
-        let (mut upstream, _) = pod.accept()?;
+        let ends = establish(client, &pod, self.gateway.addr(), SANDBOX, behind_request, behind_101)?;
         drop(pod);
-        upstream.set_read_timeout(Some(STEP_LIMIT))?;
-        upstream.set_nodelay(true)?;
-        let head = read_head(&mut upstream)?;
-        ensure!(head.starts_with("GET /websockify HTTP/1.1\r\n"), "the pod got {head}");
-        upstream.write_all(&[answer().as_bytes(), behind_101].concat())?;
-        let head = read_head(&mut client)?;
-        ensure!(head.starts_with("HTTP/1.1 101 "), "the client got {head}");
         let streams = 1 + self.streams.fetch_add(1, Ordering::Relaxed);
         if self.path.is_kernel() {
             self.await_promotions(streams)?;
         }
-        Ok(Ends { client, pod: upstream })
+        Ok(ends)
     }
+}
+
+/// Establishes a stream to `sandbox` on a connection to `gateway`; the next connection that `pod` accepts must be this
+/// one's.
+pub fn establish(
+    mut client: TcpStream,
+    pod: &TcpListener,
+    gateway: SocketAddr,
+    sandbox: &str,
+    behind_request: &[u8],
+    behind_101: &[u8],
+) -> Result<Ends> {
+    client.set_read_timeout(Some(STEP_LIMIT))?;
+    client.set_nodelay(true)?;
+    client.write_all(&[request(gateway, sandbox).as_bytes(), behind_request].concat())?;
+    let step_limit = PollTimeout::try_from(STEP_LIMIT).expect("half a minute is little");
+    let dialled = poll(&mut [PollFd::new(pod.as_fd(), PollFlags::POLLIN)], step_limit)?;
+    ensure!(dialled > 0, "the gateway has not dialled the pod");
+    let (mut upstream, _) = pod.accept()?;
+    upstream.set_read_timeout(Some(STEP_LIMIT))?;
+    upstream.set_nodelay(true)?;
+    let head = read_head(&mut upstream)?;
+    ensure!(head.starts_with("GET /websockify HTTP/1.1\r\n"), "the pod got {head}");
+    upstream.write_all(&[answer().as_bytes(), behind_101].concat())?;
+    let head = read_head(&mut client)?;
+    ensure!(head.starts_with("HTTP/1.1 101 "), "the client got {head}");
+    Ok(Ends { client, pod: upstream })
 }
 
 impl Bridge {
@@ -136,9 +155,9 @@ impl Ends {
     }
 }
 
-fn request(host: SocketAddr) -> String {
+fn request(host: SocketAddr, sandbox: &str) -> String {
     format!(
-        "GET /vnc/{SANDBOX}/websockify HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        "GET /vnc/{sandbox}/websockify HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n\r\n"
     )
 }

@@ -38,7 +38,7 @@ pub struct Gateway {
 #[must_use = "nothing runs before `start`"]
 pub struct GatewayBuilder {
     program: Option<PathBuf>,
-    through: Vec<OsString>,
+    launcher: Vec<String>,
     listen: Vec<String>,
     arguments: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
@@ -135,9 +135,9 @@ impl GatewayBuilder {
         self
     }
 
-    /// A command that replaces itself by the program behind its own arguments, such as `setpriv`.
-    pub fn through<A: Into<OsString>>(mut self, command: impl IntoIterator<Item = A>) -> Self {
-        self.through.extend(command.into_iter().map(Into::into));
+    /// Starts the program through another one that is replaced by it, such as `["prlimit", "--nofile=2000"]`.
+    pub fn through<S: Into<String>>(mut self, launcher: impl IntoIterator<Item = S>) -> Self {
+        self.launcher = launcher.into_iter().map(Into::into).collect();
         self
     }
 
@@ -190,11 +190,12 @@ impl GatewayBuilder {
     }
 
     fn spawn(&self) -> Result<Process> {
-        let program = self.program.clone().map_or_else(program, Ok)?.into_os_string();
-        let words: Vec<&OsString> = self.through.iter().chain([&program]).collect();
-        let (first, rest) = words.split_first().expect("the program is among them");
-        Process::spawn(&first.to_string_lossy(), |command| {
-            command.args(rest).args(["serve", "--admin", "127.0.0.1:0"]);
+        let program = self.program.clone().map_or_else(program, Ok)?.to_string_lossy().into_owned();
+        let mut words = self.launcher.iter().chain([&program]);
+        let first = words.next().expect("the program is one of them");
+        Process::spawn(first, |command| {
+            command.args(words);
+            command.args(["serve", "--admin", "127.0.0.1:0"]);
             for address in &self.listen {
                 command.args(["--listen", address]);
             }

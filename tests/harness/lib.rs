@@ -5,6 +5,7 @@
 
 pub mod bridge;
 pub mod browser;
+pub mod crowd;
 pub mod desktop;
 pub mod gateway;
 pub mod http;

@@ -1,6 +1,8 @@
 //! What a process holds, as the kernel counts it.
 
-use std::fs;
+use std::collections::HashSet;
+use std::fs::{self, DirEntry};
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -49,9 +51,52 @@ fn charge(field: &str) -> Option<u64> {
     ["r", "w", "bl"].iter().find_map(|name| field.strip_prefix(name)?.parse().ok())
 }
 
-/// Open descriptors.
+/// Open descriptors, in the tables of the process's first thread and of every worker. A socket, pipe or file that
+/// several tables have counts once; what cannot be told apart (epolls, rings, kernel maps) counts in each.
 pub fn descriptors(pid: Pid) -> Result<usize> {
-    Ok(fs::read_dir(format!("/proc/{pid}/fd"))?.count())
+    let tables = tables(pid)?;
+    let open = || tables.iter().flatten();
+    let (named, nameless): (Vec<_>, Vec<_>) = open().partition(|name| !name.starts_with("anon_inode:"));
+    Ok(named.into_iter().collect::<HashSet<_>>().len() + nameless.len())
+}
+
+/// Sockets that more than one table has, as proc(5) names them: `socket:[4711]`.
+pub fn shared_sockets(pid: Pid) -> Result<HashSet<String>> {
+    let mut seen = HashSet::new();
+    let mut shared = HashSet::new();
+    for table in tables(pid)? {
+        let sockets: HashSet<String> = table.into_iter().filter(|name| name.starts_with("socket:")).collect();
+        shared.extend(sockets.intersection(&seen).cloned());
+        seen.extend(sockets);
+    }
+    Ok(shared)
+}
+
+/// How many sockets each worker's table has, in no order.
+pub fn sockets_by_worker(pid: Pid) -> Result<Vec<usize>> {
+    let sockets = |table: &Vec<String>| table.iter().filter(|name| name.starts_with("socket:")).count();
+    Ok(tables(pid)?.iter().skip(1).map(sockets).collect())
+}
+
+/// What every descriptor leads to, table by table: the first thread's, then the workers'.
+fn tables(pid: Pid) -> Result<Vec<Vec<String>>> {
+    let mut tables = vec![table(Path::new(&format!("/proc/{pid}")))?];
+    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let task = task?.path();
+        // A thread may end meanwhile, and takes its table along.
+        if fs::read_to_string(task.join("comm")).is_ok_and(|name| name.starts_with("worker-")) {
+            tables.extend(table(&task));
+        }
+    }
+    Ok(tables)
+}
+
+fn table(task: &Path) -> Result<Vec<String>> {
+    let descriptors = fs::read_dir(task.join("fd"))?;
+    // One that was closed after it was listed is not there any more.
+    let leads_to = |entry: DirEntry| fs::read_link(entry.path()).ok();
+    let open = descriptors.filter_map(|entry| leads_to(entry.ok()?));
+    Ok(open.map(|target| target.to_string_lossy().into_owned()).collect())
 }
 
 /// Lets this process have as many descriptors as it may.

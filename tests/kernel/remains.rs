@@ -38,15 +38,18 @@ impl Objects {
         .unwrap()
     }
 
-    /// What a process has descriptors of.
+    /// What the threads of a process have descriptors of.
     fn held_by(pid: Pid) -> Self {
         let mut objects = Self::default();
-        for entry in fs::read_dir(format!("/proc/{pid}/fdinfo")).unwrap() {
-            // Some are of connections that come and go.
-            let Ok(text) = fs::read_to_string(entry.unwrap().path()) else { continue };
-            let number = |name| text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u32>().ok());
-            objects.programs.extend(number("prog_id:"));
-            objects.maps.extend(number("map_id:"));
+        for task in fs::read_dir(format!("/proc/{pid}/task")).unwrap() {
+            for entry in fs::read_dir(task.unwrap().path().join("fdinfo")).unwrap() {
+                // Some are of connections that come and go.
+                let Ok(text) = fs::read_to_string(entry.unwrap().path()) else { continue };
+                let number =
+                    |name| text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u32>().ok());
+                objects.programs.extend(number("prog_id:"));
+                objects.maps.extend(number("map_id:"));
+            }
         }
         objects
     }

@@ -31,6 +31,23 @@ fn a_connection_too_many_is_told_so_before_it_speaks() {
 }
 
 #[test]
+fn only_so_many_are_told_at_one_time_and_the_others_are_cut_off() {
+    const TOLD: usize = 64;
+    const COME: usize = 80;
+    let scene = Scene::with(Pod::answering(crate::scene::OK).unwrap(), &["--connections-max", "1"]);
+    let mut kept = scene.client();
+    assert_open(&mut kept);
+    let mut refused: Vec<Client> = (0..COME).map(|_| scene.client()).collect();
+    let told = refused.iter_mut().filter_map(|client| client.answer().ok()).filter(|answer| answer.status() == 503);
+    assert_eq!(told.count(), TOLD);
+    let reason = [("reason", "connections_max")];
+    assert_eq!(scene.gateway.metric("gateway_connections_rejected_total", &reason).unwrap(), COME as f64);
+    drop(refused);
+    // Whoever has heard gives its place to the next.
+    until("the next to be told", || scene.client().answer().is_ok_and(|answer| answer.status() == 503));
+}
+
+#[test]
 fn a_client_has_so_many_streams_and_no_more() {
     let scene = Scene::with(Pod::echoing().unwrap(), &["--streams-per-client-max", "1"]);
     assert_capped(&scene, "/vnc/1/websockify");

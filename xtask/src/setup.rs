@@ -11,8 +11,9 @@ use crate::{apt, novnc};
 #[derive(Args)]
 pub(crate) struct Options {}
 
-/// A real directory server, certificates for it, and other hosts; the desktops name their own packages.
-const PACKAGES: [&str; 3] = ["redis-server", "openssl", "iproute2"];
+/// A real directory server, certificates for it, other hosts, and a system that refuses; the desktops name their own
+/// packages.
+const PACKAGES: [&str; 4] = ["redis-server", "openssl", "iproute2", "strace"];
 
 pub(crate) fn run(_: &Options) -> anyhow::Result<()> {
     let mut packages: Vec<&str> = desktop::PACKAGES.into_iter().chain(PACKAGES).collect();

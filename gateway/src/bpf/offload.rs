@@ -3,7 +3,7 @@
 //! Workers share nothing here, so no lock is taken and no worker is woken for another's stream. A [`Place`] is what a
 //! stream holds; what the kernel wants a stream for comes as an event on the worker's ring.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::num::NonZeroU32;
 use std::os::fd::AsRawFd;
@@ -130,7 +130,13 @@ impl Offload {
         };
         let woken = Rc::clone(&self.places.borrow()[pair]);
         let pair = u32::try_from(pair).expect("fewer places than indices");
-        let place = Place { offload: Rc::clone(self), pair, cookies: sockets.map(|(_, cookie)| cookie), woken };
+        let place = Place {
+            offload: Rc::clone(self),
+            pair,
+            cookies: sockets.map(|(_, cookie)| cookie),
+            woken,
+            forgotten: Cell::new(false),
+        };
         for (index, (socket, cookie)) in (2 * pair..).zip(sockets) {
             clear(self.flows.get(index));
             self.indices.borrow_mut().insert(cookie, index, 0)?;
@@ -222,6 +228,7 @@ pub struct Place {
     pair: u32,
     cookies: [u64; 2],
     woken: Rc<Notify>,
+    forgotten: Cell<bool>,
 }
 
 impl Place {
@@ -246,11 +253,14 @@ impl Place {
     /// themselves leave the map when they are closed: taking a socket out would drop what was passed and not yet read
     /// (`sk_psock_drop`).
     pub fn forget(&self) {
+        if self.forgotten.replace(true) {
+            return;
+        }
         let mut indices = self.offload.indices.borrow_mut();
         for cookie in &self.cookies {
-            match indices.remove(cookie) {
-                Ok(()) | Err(MapError::KeyNotFound) => {}
-                Err(error) => tracing::warn!(%error, "a socket stays in the kernel's index"),
+            if let Err(error) = indices.remove(cookie) {
+                // Where the kernel refused the stream's second socket, that one was never entered.
+                tracing::debug!(%error, "a socket was not in the kernel's index");
             }
         }
     }

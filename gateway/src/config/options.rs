@@ -111,7 +111,7 @@ static PROCESS: &[Setting] = &[
     option!(
         "connections-max",
         One(http.connections_max, count::<usize, 0, 10_000_000>()),
-        "Client connections of the whole process; 0 derives the limit from RLIMIT_NOFILE."
+        "Client connections of the whole process; 0 derives the limit from RLIMIT_NOFILE and the number of workers."
     ),
     option!(
         "drain-delay",

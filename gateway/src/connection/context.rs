@@ -2,8 +2,8 @@
 
 use std::cell::Cell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::places::{Place, Places, Table};
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::drain::Drain;
@@ -28,11 +28,19 @@ pub struct Shared {
     /// The shutdown's phase.
     pub drain: Drain,
     /// Connections that are served now, streams included.
-    pub connections: AtomicUsize,
-    /// How many there may be.
-    pub connections_max: usize,
+    pub connections: Arc<Places>,
+    /// The descriptor tables that hold their sockets: one per worker, or one.
+    pub tables: Vec<Table>,
     /// Workers offload their streams to the kernel.
     pub offload: bool,
+}
+
+impl Shared {
+    /// The table of the worker with this number.
+    #[must_use]
+    pub fn table(&self, worker: usize) -> &Table {
+        &self.tables[worker % self.tables.len()]
+    }
 }
 
 /// One worker's own state, and what it shares.
@@ -86,6 +94,12 @@ impl Context {
         &self.shared.config
     }
 
+    /// How many idle upstream connections this worker's descriptor table has room for now.
+    #[must_use]
+    pub fn idle_max(&self) -> usize {
+        self.shared.table(self.index).idle_max()
+    }
+
     /// A request id: the process's start, the worker and a count, so that instances and restarts do not collide.
     pub fn next_request_id(&self) -> String {
         let count = self.requests.get() + 1;
@@ -95,25 +109,28 @@ impl Context {
 }
 
 /// Counts a connection for as long as it is served.
-pub struct Counted(Arc<Shared>);
+pub struct Counted {
+    metrics: Arc<Metrics>,
+    _in_table: Place,
+    _in_process: Place,
+}
 
 impl Counted {
-    /// Counts a new connection in; `None` if there are as many as there may be.
-    #[must_use]
-    pub fn new(shared: &Arc<Shared>) -> Option<Self> {
-        let before = shared.connections.fetch_add(1, Ordering::Relaxed);
-        if before >= shared.connections_max {
-            shared.connections.fetch_sub(1, Ordering::Relaxed);
-            return None;
-        }
+    /// Counts a new connection of a worker in.
+    ///
+    /// # Errors
+    /// The limit that is reached: the process's, or that of the worker's descriptor table.
+    pub fn new(shared: &Shared, worker: usize) -> Result<Self, usize> {
+        let table = &shared.table(worker).connections;
+        let in_process = shared.connections.take().ok_or(shared.connections.max())?;
+        let in_table = table.take().ok_or(table.max())?;
         shared.metrics.connection_accepted();
-        Some(Self(Arc::clone(shared)))
+        Ok(Self { metrics: Arc::clone(&shared.metrics), _in_table: in_table, _in_process: in_process })
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, Ordering::Relaxed);
-        self.0.metrics.connection_closed();
+        self.metrics.connection_closed();
     }
 }

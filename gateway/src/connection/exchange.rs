@@ -111,7 +111,7 @@ async fn converse(client: &mut Inbox, mut upstream: Inbox, call: &mut Call<'_>) 
     call.account.bytes_up = downloaded.bytes_up.unwrap_or(0);
     call.account.bytes_down = downloaded.bytes_down;
     if downloaded.bytes_up.is_some() && downloaded.upstream_keeps && upstream.bytes().is_empty() {
-        call.context.pool.put(call.pool_key(), upstream.into_parts().0);
+        call.context.pool.put(call.pool_key(), upstream.into_parts().0, call.context.idle_max());
     }
     if downloaded.bytes_up.is_some() && downloaded.client_keeps {
         Ok(Next::Request)

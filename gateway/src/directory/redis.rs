@@ -41,7 +41,7 @@ use std::time::{Duration, Instant};
 use foldhash::quality::RandomState;
 use tokio::sync::{mpsc, oneshot};
 
-use self::intake::Intake;
+use self::intake::{Arrivals, Intake};
 use self::log_limit::LogLimit;
 pub use self::server::{ConnectError, Link, Server, ServerError};
 use self::session::{EMPTY_GRACE, Ended, Session};
@@ -92,6 +92,7 @@ struct Shared {
     up: AtomicBool,
     /// The present connection's incoming bytes. Empty while there is none, and over TLS.
     intake: RwLock<Option<Arc<Intake>>>,
+    arrivals: Arc<Arrivals>,
     events: Arc<dyn DirectoryEvents>,
 }
 
@@ -101,7 +102,7 @@ struct Request {
     reply: oneshot::Sender<Option<Answer>>,
 }
 
-/// Both sides of a directory. Fails if `config` names no server.
+/// Both sides of a directory. Fails if `config` names no server, or no descriptor is left.
 pub(super) fn new(
     config: &RedisConfig,
     rules: EndpointRules,
@@ -110,7 +111,9 @@ pub(super) fn new(
 ) -> Result<(Handle, RedisTask), ServerError> {
     let server = Server::new(config)?;
     let cache = Cache::new(config.cache_entries_max, config.negative_ttl, RandomState::default());
-    let shared = Arc::new(Shared { cache, up: AtomicBool::new(false), intake: RwLock::new(None), events });
+    let arrivals = Arrivals::new().map_err(ServerError::Unwatched)?;
+    let (up, intake) = (AtomicBool::new(false), RwLock::new(None));
+    let shared = Arc::new(Shared { cache, up, intake, arrivals, events });
     let (sender, receiver) = mpsc::channel(REQUESTS_MAX);
     let task = RedisTask {
         shared: Arc::clone(&shared),

@@ -174,8 +174,16 @@ pub const METRICS: &[MetricSpec] = &[
         &[],
         "User and system CPU time; exported as a gauge to keep the fractions of a second.",
     ),
-    gauge("process_open_fds", &[], "Open file descriptors."),
-    gauge("process_max_fds", &[], "Limit on open file descriptors (soft RLIMIT_NOFILE); 0 means none."),
+    gauge(
+        "process_open_fds",
+        &[],
+        "Open file descriptors, in all descriptor tables; what each worker's has a copy of is counted once.",
+    ),
+    gauge(
+        "process_max_fds",
+        &[],
+        "Limit on open file descriptors: the soft RLIMIT_NOFILE times the tables that hold connections; 0 means none.",
+    ),
     gauge("process_virtual_memory_bytes", &[], "Virtual memory size."),
     gauge("process_virtual_memory_max_bytes", &[], "Limit on virtual memory (soft RLIMIT_AS); 0 means none."),
     gauge("process_resident_memory_bytes", &[], "Resident memory size."),

@@ -12,7 +12,9 @@ use super::kernel::{KnownBug, Release};
 use super::{Missing, Need};
 use crate::bpf::capability::{Capabilities, Capability};
 use crate::bpf::{self, LoadError};
+use crate::config::Config;
 use crate::sys::Backend;
+use crate::sys::descriptors::{self, Capacity};
 
 /// Everything that decides which engines run here.
 #[derive(Debug, Serialize)]
@@ -74,26 +76,30 @@ pub struct OpenFiles {
     pub soft: u64,
     /// What `gateway serve` raises it to.
     pub hard: u64,
-    /// How many streams fit under the hard limit.
-    pub streams: u64,
+    /// How many workers `gateway serve` has by default.
+    pub workers: usize,
+    /// Why workers cannot have descriptor tables of their own, if they cannot.
+    pub own_tables_refused: Option<String>,
+    /// How many streams fit into one table under the hard limit.
+    pub streams_per_table: usize,
+    /// How many streams fit under the hard limit with that many workers.
+    pub streams: usize,
 }
 
-/// How many streams fit into that many descriptors.
-#[must_use]
-pub const fn stream_capacity(descriptors: u64) -> u64 {
-    descriptors.saturating_sub(DESCRIPTOR_RESERVE) / DESCRIPTORS_PER_STREAM
+impl OpenFiles {
+    pub(super) fn of(soft: u64, hard: u64, workers: usize, own_tables_refused: Option<String>) -> Self {
+        let capacity = Capacity::new(hard, workers, own_tables_refused.is_none());
+        let (streams_per_table, streams) = (capacity.per_table, capacity.total());
+        Self { soft, hard, workers, own_tables_refused, streams_per_table, streams }
+    }
 }
-
-/// Descriptors that are not streams: listeners, rings, directory, log, admin connections.
-const DESCRIPTOR_RESERVE: u64 = 256;
-
-/// The client's socket and the pod's.
-const DESCRIPTORS_PER_STREAM: u64 = 2;
 
 impl Machine {
     pub(super) fn read() -> Self {
         let status = read("/proc/thread-self/status");
         let mounts = read("/proc/self/mountinfo");
+        let workers = Config::default().workers.get();
+        let own_tables_refused = descriptors::own_table_refused().map(|error| error.to_string());
         let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or_default();
         let (memlock_bytes, _) = getrlimit(Resource::RLIMIT_MEMLOCK).unwrap_or((RLIM_INFINITY, RLIM_INFINITY));
         Self {
@@ -105,7 +111,7 @@ impl Machine {
             btf: Path::new("/sys/kernel/btf/vmlinux").exists(),
             bpffs: mounts::bpffs(&mounts).map(PathBuf::from),
             memlock_bytes: (memlock_bytes != RLIM_INFINITY).then_some(memlock_bytes),
-            open_files: OpenFiles { soft, hard, streams: stream_capacity(hard) },
+            open_files: OpenFiles::of(soft, hard, workers, own_tables_refused),
             cgroup_memory_bytes: mounts::cgroup_memory_bytes(&mounts, &read("/proc/self/cgroup")),
         }
     }
@@ -155,13 +161,6 @@ fn refused(error: &LoadError) -> Missing {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn two_descriptors_make_a_stream() {
-        assert_eq!(stream_capacity(20_000), 9872);
-        assert_eq!(stream_capacity(256), 0);
-        assert_eq!(stream_capacity(0), 0);
-    }
 
     #[test]
     fn only_mode_2_of_seccomp_is_a_filter() {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{EngineReport, KnownBug, Machine, Report};
+use super::{EngineReport, KnownBug, Machine, OpenFiles, Report};
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -49,9 +49,17 @@ fn write_machine(f: &mut fmt::Formatter<'_>, machine: &Machine) -> fmt::Result {
         None => row(f, "BPF file system", "not mounted")?,
     }
     row(f, "RLIMIT_MEMLOCK", limit(*memlock_bytes))?;
-    let (hard, soft, streams) = (open_files.hard, open_files.soft, open_files.streams);
-    row(f, "RLIMIT_NOFILE", format_args!("{hard}, room for {streams} streams (soft limit {soft})"))?;
+    row(f, "RLIMIT_NOFILE", streams(open_files))?;
     row(f, "cgroup memory", limit(*cgroup_memory_bytes))
+}
+
+fn streams(open_files: &OpenFiles) -> String {
+    let OpenFiles { soft, hard, workers, own_tables_refused, streams_per_table, streams } = open_files;
+    let room = match own_tables_refused {
+        None => format!("{streams_per_table} streams per worker, {streams} with {workers}"),
+        Some(why) => format!("{streams} streams, since workers cannot have descriptor tables of their own: {why}"),
+    };
+    format!("{hard} (soft limit {soft}), room for {room}")
 }
 
 fn known_bug(bug: &KnownBug) -> String {

@@ -15,7 +15,7 @@ fn machine() -> Machine {
         btf: true,
         bpffs: Some("/sys/fs/bpf".into()),
         memlock_bytes: None,
-        open_files: OpenFiles { soft: 1024, hard: 20_000, streams: 9872 },
+        open_files: OpenFiles::of(1024, 20_000, 2, None),
         cgroup_memory_bytes: None,
     }
 }
@@ -104,7 +104,18 @@ fn the_table_names_every_engine_and_everything_missing() {
     assert_eq!(lines[2], "sockmap  no   not in this build");
     assert_eq!(lines[3], "              Linux 5.11.0 or newer; this is 5.4.0");
     assert!(table.contains("\npacket   no   Linux 5.10.0 or newer; this is 5.4.0\n              no BPF file system"));
-    assert!(table.contains("\nRLIMIT_NOFILE    20000, room for 9872 streams (soft limit 1024)\n"));
+    let room = "\nRLIMIT_NOFILE    20000 (soft limit 1024), room for 9864 streams per worker, 19728 with 2\n";
+    assert!(table.contains(room), "{table}");
+}
+
+#[test]
+fn one_table_for_all_workers_is_told_with_its_reason() {
+    let open_files = OpenFiles::of(1024, 20_000, 2, Some("Operation not permitted".to_owned()));
+    let machine = Machine { open_files, ..machine() };
+    let table = Report { engines: Vec::new(), machine }.to_string();
+    let room =
+        "room for 9864 streams, since workers cannot have descriptor tables of their own: Operation not permitted\n";
+    assert!(table.contains(room), "{table}");
 }
 
 #[test]

@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinHandle;
 
-use super::intake::{Intake, Watched};
+use super::intake::{Arrivals, Intake, Watched};
 use super::session::FLIGHTS_MAX;
 use crate::config::RedisConfig;
 
@@ -37,6 +37,9 @@ pub enum ServerError {
     /// `#insecure` would switch the check of the server's certificate off, which this build cannot and should not do.
     #[error("the redis url asks for unchecked certificates; use a trusted one (SSL_CERT_FILE names more roots)")]
     UncheckedTls,
+    /// The connection could not be watched for what arrives.
+    #[error("no descriptor is left to watch the redis connection with: {0}")]
+    Unwatched(io::Error),
 }
 
 /// Why there is no connection.
@@ -115,6 +118,7 @@ impl Server {
     pub(super) async fn connect_tracking(
         &self,
         on_push: impl AsyncPushSender,
+        arrivals: &Arc<Arrivals>,
     ) -> Result<(Link, Option<Arc<Intake>>), ConnectError> {
         let options = self.options().set_push_sender(on_push);
         let opened = tokio::time::timeout(self.connect_timeout, async {
@@ -122,9 +126,9 @@ impl Server {
                 ConnectionAddr::Tcp(host, port) => {
                     let stream = TcpStream::connect((host.as_str(), *port)).await?;
                     stream.set_nodelay(true)?;
-                    self.watched(stream, options).await
+                    self.watched(stream, options, arrivals).await
                 }
-                ConnectionAddr::Unix(path) => self.watched(UnixStream::connect(path).await?, options).await,
+                ConnectionAddr::Unix(path) => self.watched(UnixStream::connect(path).await?, options, arrivals).await,
                 _ => {
                     let client = Client::open(self.info.clone().set_redis_settings(self.settings()?))?;
                     let connection = client.get_multiplexed_async_connection_with_config(&options).await?;
@@ -143,11 +147,12 @@ impl Server {
         &self,
         stream: S,
         options: AsyncConnectionConfig,
+        arrivals: &Arc<Arrivals>,
     ) -> Result<(Link, Option<Arc<Intake>>), ConnectError>
     where
         S: AsyncRead + AsyncWrite + AsFd + Unpin + Send + 'static,
     {
-        let stream = Watched::new(stream)?;
+        let stream = Watched::new(stream, arrivals)?;
         let intake = stream.intake();
         let settings = self.settings()?;
         let (connection, driver) = MultiplexedConnection::new_with_config(&settings, stream, options).await?;

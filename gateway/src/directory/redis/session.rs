@@ -62,7 +62,7 @@ pub(super) struct Connected {
 /// Connects, subscribes, and counts the hash's fields.
 pub(super) async fn connect(shared: &Arc<Shared>, server: &Server) -> Result<Connected, ConnectError> {
     let (count_push, pushes) = watch::channel(0);
-    let shared = Arc::clone(shared);
+    let (arrivals, shared) = (&shared.arrivals, Arc::clone(shared));
     // Runs while the push is read off the socket, before any reply behind it. A FLUSHALL is a push without keys. The
     // library drops this closure when the connection ends, which closes the channel.
     let on_push = move |push: PushInfo| {
@@ -72,7 +72,7 @@ pub(super) async fn connect(shared: &Arc<Shared>, server: &Server) -> Result<Con
         }
         Ok::<(), ()>(())
     };
-    let (mut link, intake) = server.connect_tracking(on_push).await?;
+    let (mut link, intake) = server.connect_tracking(on_push, arrivals).await?;
     let count = link.count().await?;
     Ok(Connected { link, intake, pushes, count })
 }
