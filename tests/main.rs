@@ -19,6 +19,8 @@ mod failures;
 #[cfg(test)]
 mod http_rules;
 #[cfg(test)]
+mod kernel;
+#[cfg(test)]
 mod limits;
 #[cfg(test)]
 mod logging;

@@ -33,9 +33,12 @@ pub(crate) fn run(arguments: &[&str]) -> Said {
 
 /// The same with variables in its environment. None of the gateway's is inherited.
 pub(crate) fn run_with(arguments: &[&str], environment: &[(&str, &str)]) -> Said {
-    let mut running = Running::start(arguments, environment);
-    let status = running.process.wait(PATIENCE).unwrap();
-    Said { code: status.code(), stdout: running.written("stdout"), stderr: running.written("stderr") }
+    Running::start(arguments, environment).end()
+}
+
+/// Runs the program to its end, started by a command that replaces itself by what stands behind its own arguments.
+pub(crate) fn run_through(command: &[&str], arguments: &[&str]) -> Said {
+    Running::start_through(command, arguments, &[]).end()
 }
 
 /// A program that was started. Dropping it kills it.
@@ -49,10 +52,17 @@ pub(crate) struct Running {
 impl Running {
     /// Starts the program with variables in its environment, of which none of the gateway's is inherited.
     pub(crate) fn start(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        Self::start_through(&[], arguments, environment)
+    }
+
+    fn start_through(through: &[&str], arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let directory = TempDir::with_prefix("gateway-program-").unwrap();
         let [stdout, stderr] = ["stdout", "stderr"].map(|name| File::create(directory.path().join(name)).unwrap());
         let program = gateway::program().unwrap();
-        let process = Process::spawn(&program.to_string_lossy(), |command| {
+        let program = program.to_string_lossy();
+        let words: Vec<&str> = through.iter().copied().chain([&*program]).collect();
+        let process = Process::spawn(words[0], |command| {
+            command.args(&words[1..]);
             for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("GATEWAY_")) {
                 command.env_remove(name);
             }
@@ -60,6 +70,11 @@ impl Running {
             command.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
         });
         Self { process: process.unwrap(), directory }
+    }
+
+    fn end(mut self) -> Said {
+        let status = self.process.wait(PATIENCE).unwrap();
+        Said { code: status.code(), stdout: self.written("stdout"), stderr: self.written("stderr") }
     }
 
     /// The line of its log that has all of `parts`, waiting for it.

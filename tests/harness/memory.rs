@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, DirEntry};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::Pid;
 
@@ -14,6 +15,40 @@ pub fn resident(pid: Pid) -> Result<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
     let kibibytes: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
     Ok(kibibytes << 10)
+}
+
+/// Memory in bytes that the machine could still give away (`MemAvailable` of proc(5)).
+pub fn available() -> Result<u64> {
+    let text = fs::read_to_string("/proc/meminfo")?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:")).context("no MemAvailable")?;
+    let kibibytes: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
+    Ok(kibibytes << 10)
+}
+
+/// The memory in bytes that the kernel charges to the TCP sockets of this network namespace that have one of `ports` on
+/// either end: what was received and not read, waits to be sent or acknowledged, and is in the backlog (`skmem` of
+/// ss(8)).
+pub fn of_sockets(ports: &[u16]) -> Result<u64> {
+    let output = Command::new("ss").args(["-tmnH", "state", "all"]).output().context("run ss")?;
+    ensure!(output.status.success(), "ss: {}", String::from_utf8_lossy(&output.stderr).trim());
+    let mut is_ours = false;
+    let mut sum = 0;
+    // A socket's addresses, and its memory behind them or in the next line, as ss finds it fit.
+    for word in String::from_utf8_lossy(&output.stdout).split_whitespace() {
+        if let Some(fields) = word.strip_prefix("skmem:(") {
+            if std::mem::take(&mut is_ours) {
+                sum += fields.trim_end_matches(')').split(',').filter_map(charge).sum::<u64>();
+            }
+        } else if let Some((_, port)) = word.rsplit_once(':') {
+            is_ours |= port.parse().is_ok_and(|port| ports.contains(&port));
+        }
+    }
+    Ok(sum)
+}
+
+/// The bytes in a field of `skmem` such as `r1024`; none in limits, such as `rb131072`, and in counts.
+fn charge(field: &str) -> Option<u64> {
+    ["r", "w", "bl"].iter().find_map(|name| field.strip_prefix(name)?.parse().ok())
 }
 
 /// Open descriptors, in the tables of the process's first thread and of every worker. A socket, pipe or file that

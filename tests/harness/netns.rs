@@ -1,6 +1,6 @@
 //! A network namespace of a story's own, joined with this one by a veth pair: another host, that can be cut off.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -50,14 +50,24 @@ impl NetNs {
 
     /// Connects from the other host.
     pub fn connect(&self, to: SocketAddr) -> Result<TcpStream> {
+        self.there(move || Ok(TcpStream::connect(to)?))
+    }
+
+    /// Listens on the other host, on a port of the kernel's choice.
+    pub fn listen(&self) -> Result<TcpListener> {
+        let address = self.other_address();
+        self.there(move || Ok(TcpListener::bind((address, 0))?))
+    }
+
+    /// Does something on the other host. A socket stays where it was made.
+    fn there<T: Send + 'static>(&self, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
         let namespace = std::fs::File::open(format!("/run/netns/{}", self.name)).context("open the namespace")?;
-        // A thread of its own: only that thread changes its namespace, and it ends with the call. The socket stays
-        // where it was made.
-        let connecting = std::thread::spawn(move || -> Result<TcpStream> {
+        // A thread of its own: only that thread changes its namespace, and it ends with the call.
+        let working = std::thread::spawn(move || {
             setns(namespace, CloneFlags::CLONE_NEWNET)?;
-            Ok(TcpStream::connect(to)?)
+            work()
         });
-        connecting.join().expect("the connecting thread does not panic")
+        working.join().expect("the thread on the other host does not panic")
     }
 
     /// Cuts the cable: packets are lost, and nobody is told.

@@ -64,11 +64,22 @@ pub(super) async fn run(sides: &Sides, behind: Behind, stream: &StreamGuard, eag
                 },
                 told = stream.told() => match told {
                     Told::Close(reason) => Event::Close(reason),
-                    Told::Promote if state == HalfClose::default() => {
+                    Told::Demote => {
+                        stream.promote_after(None);
+                        pause.give_up();
+                        continue;
+                    }
+                    Told::Promote | Told::Release if state != HalfClose::default() => continue,
+                    Told::Promote => {
                         pause.want();
                         continue;
                     }
-                    Told::Promote | Told::Demote => continue,
+                    Told::Release => {
+                        // Where the first attempt comes in between two messages, the sweeper asks for the next one.
+                        stream.promote_after(Some(Duration::ZERO));
+                        pause.want();
+                        continue;
+                    }
                 },
                 () = pause.off(), if resting != [false; 2] => {
                     if resting[0] {
