@@ -134,7 +134,7 @@ pub(super) fn new(
 impl Handle {
     /// Where `id` listens, and who says so.
     pub(super) async fn locate(&self, id: &SandboxId, now: Instant) -> (LookupSource, Result<Located, LocateError>) {
-        // Also if the server is to be asked: the question under way that this one is put to may be from before a change.
+        // Also if the server is to be asked: the question under way that this is put to may be from before a change.
         self.shared.caught_up().await;
         let old = match self.shared.cache.lookup(id, now) {
             Lookup::Fresh(answer) => return (LookupSource::Cache, result_of(Some(answer))),

@@ -6,9 +6,9 @@
 //! has been handled. Mostly nothing is; otherwise the lookup waits until the control thread has caught up. What Redis
 //! has sent before it answered its writer is thereby seen by every lookup after that answer, as far as the network
 //! keeps that order: always on one machine, nearly always between several. Redis writes its pushes first, with two
-//! exceptions, in which they follow the answer by some microseconds: those of FLUSHALL and FLUSHDB, and those that leave
-//! together with the answer to a question of ours. For the latter a lookup first waits for the answers to what was
-//! asked before it ([`Questions`]).
+//! exceptions, in which they follow the answer by some microseconds: those of FLUSHALL and FLUSHDB, and those that
+//! leave together with the answer to a question of ours. For the latter a lookup first waits for the answers to what
+//! was asked before it ([`Questions`]).
 //!
 //! Who asks cannot peek at the socket: it is open in the control thread's descriptor table alone. It asks an epoll that
 //! every table has ([`Arrivals`]), which differs from a peek in one point. What arrives while a system call holds the
