@@ -14,9 +14,10 @@
 //! revalidation, no more). The push raises the cache's epoch *while it is read off the socket*, before any reply behind
 //! it is handled. One question per sandbox and epoch is under way, and everybody who asks the same waits for it; who
 //! comes after a push never joins a question from before it. A push that has arrived but was not read yet is waited for
-//! (`intake`). What is left is the network: a push may reach this machine after the writer's `OK` reached another, and
-//! a connection that dies in silence is noticed by the next probe, at most its interval (1 s) and the response timeout
-//! later.
+//! (`intake`), and so are the answers to questions that were asked before the lookup began, since a push may come with
+//! them (`questions`). What is left is the network: a push may reach this machine after the writer's `OK` reached
+//! another, and a connection that dies in silence is noticed by the next probe, at most its interval (1 s) and the
+//! response timeout later.
 //!
 //! **Failure.** A session is healthy or it is ended: a timeout, a lost connection and an error answer (LOADING, NOAUTH,
 //! WRONGTYPE, a half-done failover) all close it, and a new one resolves the name, authenticates and subscribes again,
@@ -29,6 +30,7 @@
 
 mod intake;
 mod log_limit;
+mod questions;
 mod server;
 mod session;
 #[cfg(test)]
@@ -132,6 +134,7 @@ pub(super) fn new(
 impl Handle {
     /// Where `id` listens, and who says so.
     pub(super) async fn locate(&self, id: &SandboxId, now: Instant) -> (LookupSource, Result<Located, LocateError>) {
+        // Also if the server is to be asked: the question under way that this is put to may be from before a change.
         self.shared.caught_up().await;
         let old = match self.shared.cache.lookup(id, now) {
             Lookup::Fresh(answer) => return (LookupSource::Cache, result_of(Some(answer))),
@@ -270,7 +273,7 @@ impl Shared {
         *self.intake.write().unwrap_or_else(PoisonError::into_inner) = intake;
     }
 
-    /// Returns once every push that has arrived until now is known to the cache: mostly at once.
+    /// Returns once the push of every change that was made until now is known to the cache: mostly at once.
     async fn caught_up(&self) {
         let behind = {
             let intake = self.intake.read().unwrap_or_else(PoisonError::into_inner);

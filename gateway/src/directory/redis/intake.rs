@@ -6,9 +6,9 @@
 //! has been handled. Mostly nothing is; otherwise the lookup waits until the control thread has caught up. What Redis
 //! has sent before it answered its writer is thereby seen by every lookup after that answer, as far as the network
 //! keeps that order: always on one machine, nearly always between several. Redis writes its pushes first, with two
-//! exceptions, in which they follow the answer by some microseconds: those of FLUSHALL and FLUSHDB, and one for a
-//! change that is made in the same turn of its event loop in which it answers a question of ours, since it then writes
-//! to the writer before it writes to us (`handleClientsWithPendingWrites`).
+//! exceptions, in which they follow the answer by some microseconds: those of FLUSHALL and FLUSHDB, and those that
+//! leave together with the answer to a question of ours. For the latter a lookup first waits for the answers to what
+//! was asked before it ([`Questions`]).
 //!
 //! Who asks cannot peek at the socket: it is open in the control thread's descriptor table alone. It asks an epoll that
 //! every table has ([`Arrivals`]), which differs from a peek in one point. What arrives while a system call holds the
@@ -27,6 +27,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
+
+use super::questions::Questions;
 
 /// Tells every thread whether a connection has unread bytes. To be made before the workers' descriptor tables part from
 /// the control thread's, so that it has the same number in all of them.
@@ -58,6 +60,7 @@ pub(super) struct Intake {
     turn: AtomicU64,
     /// The last turn in which everything that had arrived was found handled.
     emptied_in: AtomicU64,
+    questions: Questions,
     closed: AtomicBool,
     /// Fires whenever everything that had arrived was handled.
     emptied: Notify,
@@ -70,23 +73,41 @@ pub(super) struct Watched<S: AsFd> {
 }
 
 impl Intake {
-    /// Returns once everything that had arrived when this was called has been handled, or the connection has ended.
+    /// Returns once everything has been handled that had arrived when this was called, or that came with the answer to
+    /// a question from before; or once the connection has ended.
     pub(super) async fn caught_up(&self) {
-        let asked_in = self.turn.load(Ordering::SeqCst);
+        // What an answer brings along has arrived when the answer is counted, so arrivals come second.
+        self.questions.until_answered(self.questions.asked()).await;
+        self.emptied().await;
+    }
+
+    /// Returns once everything that had arrived when this was called has been handled, or the connection has ended.
+    async fn emptied(&self) {
+        let begun_in = self.turn.load(Ordering::SeqCst);
         loop {
             let mut emptied = pin!(self.emptied.notified());
             emptied.as_mut().enable();
             // Being woken says less: the control thread may have found nothing before this was called, and have told so
             // only after it.
-            if self.emptied_in.load(Ordering::SeqCst) > asked_in || self.is_caught_up() {
+            if self.emptied_in.load(Ordering::SeqCst) > begun_in || self.is_empty() {
                 return;
             }
             emptied.await;
         }
     }
 
-    /// Whether everything that has arrived until now has been handled, or the connection has ended.
+    /// Whether [`Intake::caught_up`] would return at once.
     pub(super) fn is_caught_up(&self) -> bool {
+        self.questions.are_answered(self.questions.asked()) && self.is_empty()
+    }
+
+    /// What the server was asked and has answered on this connection.
+    pub(super) const fn questions(&self) -> &Questions {
+        &self.questions
+    }
+
+    /// Whether everything that has arrived until now has been handled, or the connection has ended.
+    fn is_empty(&self) -> bool {
         if self.closed.load(Ordering::SeqCst) {
             return true;
         }
@@ -136,6 +157,7 @@ impl<S: AsFd> Watched<S> {
             arrivals: Arc::clone(arrivals),
             turn: AtomicU64::new(0),
             emptied_in: AtomicU64::new(0),
+            questions: Questions::default(),
             closed: AtomicBool::new(false),
             emptied: Notify::new(),
         };
@@ -167,6 +189,7 @@ impl<S: AsFd> Drop for Watched<S> {
             tracing::debug!(%error, "a connection to redis was not watched any more");
         }
         self.intake.closed.store(true, Ordering::SeqCst);
+        self.intake.questions.close();
         self.intake.emptied.notify_waiters();
     }
 }
@@ -245,6 +268,27 @@ mod tests {
         server.write_all(b"push").await.unwrap();
         tokio::join!(intake.caught_up(), async { drop(watched) });
         assert!(intake.is_caught_up());
+    }
+
+    #[tokio::test]
+    async fn what_comes_with_an_answer_is_waited_for() {
+        let (mut server, stream) = UnixStream::pair().unwrap();
+        let mut watched = Watched::new(stream, &Arrivals::new().unwrap()).unwrap();
+        let intake = watched.intake();
+        intake.questions().ask();
+        let mut waiting = pin!(intake.caught_up());
+        assert!(!intake.is_caught_up() && poll_once(&mut waiting).is_pending());
+        // Nothing was left for a moment; the answer is still to come.
+        read_until_empty(&mut watched).await;
+        assert!(poll_once(&mut waiting).is_pending());
+
+        server.write_all(b"answer, push").await.unwrap();
+        watched.read_exact(&mut [0; 8]).await.unwrap();
+        intake.questions().answer();
+        assert!(poll_once(&mut waiting).is_pending(), "the push is not handled");
+        watched.read_exact(&mut [0; 4]).await.unwrap();
+        read_until_empty(&mut watched).await;
+        assert!(poll_once(&mut waiting).is_ready() && intake.is_caught_up());
     }
 
     #[tokio::test]

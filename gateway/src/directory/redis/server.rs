@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use redis::aio::{AsyncPushSender, MultiplexedConnection};
 use redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion,
+    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, FromRedisValue, IntoConnectionInfo, ProtocolVersion,
     RedisConnectionInfo, RedisError,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -66,6 +66,8 @@ pub enum ConnectError {
 pub struct Link {
     connection: MultiplexedConnection,
     hash: String,
+    /// Where questions and answers are counted, if the connection's incoming bytes are watched.
+    intake: Option<Arc<Intake>>,
     /// Only where the connection was opened here.
     _driver: Option<Arc<Driver>>,
 }
@@ -110,7 +112,7 @@ impl Server {
     pub async fn connect(&self) -> Result<Link, ConnectError> {
         let client = Client::open(self.info.clone().set_redis_settings(self.settings()?))?;
         let connection = client.get_multiplexed_async_connection_with_config(&self.options()).await?;
-        Ok(Link { connection, hash: self.hash.clone(), _driver: None })
+        Ok(Link { connection, hash: self.hash.clone(), intake: None, _driver: None })
     }
 
     /// A connection on which the server says when the hash changes, to `on_push`, from now on; and the view of its
@@ -132,7 +134,7 @@ impl Server {
                 _ => {
                     let client = Client::open(self.info.clone().set_redis_settings(self.settings()?))?;
                     let connection = client.get_multiplexed_async_connection_with_config(&options).await?;
-                    Ok((Link { connection, hash: self.hash.clone(), _driver: None }, None))
+                    Ok((Link { connection, hash: self.hash.clone(), intake: None, _driver: None }, None))
                 }
             }
         });
@@ -157,7 +159,8 @@ impl Server {
         let settings = self.settings()?;
         let (connection, driver) = MultiplexedConnection::new_with_config(&settings, stream, options).await?;
         let driver = Arc::new(Driver(tokio::spawn(driver)));
-        Ok((Link { connection, hash: self.hash.clone(), _driver: Some(driver) }, Some(intake)))
+        let watched = Some(Arc::clone(&intake));
+        Ok((Link { connection, hash: self.hash.clone(), intake: watched, _driver: Some(driver) }, Some(intake)))
     }
 
     fn settings(&self) -> Result<RedisConnectionInfo, ConnectError> {
@@ -189,33 +192,51 @@ impl Link {
     /// How many fields the hash has; 0 if there is no hash. Costs the server nothing, and fails with whatever would
     /// make a lookup fail: that makes it the probe.
     pub(super) async fn count(&mut self) -> Result<u64, RedisError> {
-        self.on_hash("HLEN").query_async(&mut self.connection).await
+        let command = self.on_hash("HLEN");
+        self.ask(&command).await
     }
 
     /// The value of one field.
     pub async fn get(&mut self, field: &str) -> Result<Option<Vec<u8>>, RedisError> {
-        self.on_hash("HGET").arg(field).query_async(&mut self.connection).await
+        let mut command = self.on_hash("HGET");
+        self.ask(command.arg(field)).await
     }
 
     /// The values of several fields, in their order.
     pub(super) async fn get_many(&mut self, fields: &[String]) -> Result<Vec<Option<Vec<u8>>>, RedisError> {
-        self.on_hash("HMGET").arg(fields).query_async(&mut self.connection).await
+        let mut command = self.on_hash("HMGET");
+        self.ask(command.arg(fields)).await
     }
 
     /// Every field with its value.
     pub async fn get_all(&mut self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, RedisError> {
-        self.on_hash("HGETALL").query_async(&mut self.connection).await
+        let command = self.on_hash("HGETALL");
+        self.ask(&command).await
     }
 
     /// Sets one field.
     pub async fn set(&mut self, field: &str, value: &str) -> Result<(), RedisError> {
-        let _added: u64 = self.on_hash("HSET").arg(field).arg(value).query_async(&mut self.connection).await?;
+        let mut command = self.on_hash("HSET");
+        let _added: u64 = self.ask(command.arg(field).arg(value)).await?;
         Ok(())
     }
 
     /// Removes one field. Says whether it was there.
     pub async fn remove(&mut self, field: &str) -> Result<bool, RedisError> {
-        self.on_hash("HDEL").arg(field).query_async(&mut self.connection).await
+        let mut command = self.on_hash("HDEL");
+        self.ask(command.arg(field)).await
+    }
+
+    /// Whoever asks a tracking connection ends it if this fails or is given up: its answers are not countable any more.
+    async fn ask<T: FromRedisValue>(&mut self, command: &redis::Cmd) -> Result<T, RedisError> {
+        if let Some(intake) = &self.intake {
+            intake.questions().ask();
+        }
+        let answer = command.query_async(&mut self.connection).await?;
+        if let Some(intake) = &self.intake {
+            intake.questions().answer();
+        }
+        Ok(answer)
     }
 
     fn on_hash(&self, command: &str) -> redis::Cmd {

@@ -1,10 +1,14 @@
 //! A scripted server: the order in which bytes arrive is the test's to choose.
 
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::task::Poll;
 use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::oneshot;
 
 use super::scene::{Scene, id};
 use crate::config::RedisConfig;
@@ -102,12 +106,16 @@ async fn who_asks_the_same_waits_for_one_answer() {
 #[tokio::test]
 async fn who_asks_after_a_push_is_never_put_to_those_who_asked_before() {
     let (mut fake, scene) = Fake::meet().await;
+    let (has_begun, begun) = oneshot::channel();
     let client = async {
         let sandbox = id("1");
         let early = scene.directory.locate(&sandbox);
         let late = async {
             scene.said.until("the push was read", |counts| counts.pushes == 1).await;
-            scene.directory.locate(&sandbox).await
+            let mut late = pin!(scene.directory.locate(&sandbox));
+            assert!(is_pending(&mut late).await, "the first question is under way");
+            has_begun.send(()).unwrap();
+            late.await
         };
         let (early, late) = tokio::join!(early, late);
         assert_eq!(early.unwrap().endpoint.to_string(), "10.0.0.1:6080");
@@ -117,11 +125,51 @@ async fn who_asks_after_a_push_is_never_put_to_those_who_asked_before() {
     let server = async {
         assert_eq!(fake.question().await, "Sandbox_ID_1");
         fake.say(PUSH).await;
-        // Two questions are under way now; the replies come in their order.
+        begun.await.unwrap();
+        fake.say("$13\r\n10.0.0.1:6080\r\n").await;
         assert_eq!(fake.question().await, "Sandbox_ID_1");
-        fake.say("$13\r\n10.0.0.1:6080\r\n$13\r\n10.0.0.2:6080\r\n").await;
+        fake.say("$13\r\n10.0.0.2:6080\r\n").await;
     };
     tokio::join!(client, server);
+}
+
+/// Redis may tell a writer `OK` before it writes this answer and the push behind it.
+#[tokio::test]
+async fn who_asks_while_a_question_is_under_way_sees_the_push_that_comes_with_its_answer() {
+    let (mut fake, scene) = Fake::meet().await;
+    let (under_way, is_under_way) = oneshot::channel();
+    let (has_begun, begun) = oneshot::channel();
+    let server = async {
+        assert_eq!(fake.question().await, "Sandbox_ID_1");
+        fake.say("$13\r\n10.0.0.1:6080\r\n").await;
+        assert_eq!(fake.question().await, "Sandbox_ID_2");
+        under_way.send(()).unwrap();
+        begun.await.unwrap();
+        fake.say(&format!("_\r\n{PUSH}")).await;
+        let mut asked = [fake.question().await, fake.question().await];
+        asked.sort();
+        assert_eq!(asked, ["Sandbox_ID_1", "Sandbox_ID_2"]);
+        fake.say("$13\r\n10.0.0.2:6080\r\n$13\r\n10.0.0.2:6080\r\n").await;
+    };
+    let client = async {
+        assert_eq!(scene.locate("1").await, Ok("10.0.0.1:6080".to_owned()));
+        let (known, unknown) = (id("1"), id("2"));
+        let first = scene.locate("2");
+        let later = async {
+            is_under_way.await.unwrap();
+            // One has an answer in the cache, the other a question that it could be put to.
+            let mut cached = pin!(scene.directory.locate(&known));
+            let mut joining = pin!(scene.directory.locate(&unknown));
+            assert!(is_pending(&mut cached).await && is_pending(&mut joining).await);
+            has_begun.send(()).unwrap();
+            tokio::join!(cached, joining)
+        };
+        let (first, (cached, joining)) = tokio::join!(first, later);
+        assert_eq!(first, Err(LocateError::NotFound));
+        assert_eq!(cached.unwrap().endpoint.to_string(), "10.0.0.2:6080");
+        assert_eq!(joining.unwrap().endpoint.to_string(), "10.0.0.2:6080");
+    };
+    tokio::join!(server, client);
 }
 
 #[tokio::test]
@@ -158,4 +206,9 @@ async fn bytes_that_are_no_answer_end_the_connection_and_nothing_else() {
     let client = async { assert_eq!(scene.locate("1").await, Err(LocateError::Unavailable)) };
     tokio::join!(server, client);
     scene.said.until("it is down", |counts| !counts.up).await;
+}
+
+/// Polls once.
+async fn is_pending(future: &mut Pin<&mut impl Future>) -> bool {
+    poll_fn(|context| Poll::Ready(future.as_mut().poll(context).is_pending())).await
 }
