@@ -130,7 +130,7 @@ fn stalled_streams_leave_pipes_for_the_others() {
                 let mut pod = ends.pod.try_clone().unwrap();
                 SockRef::from(&pod).set_send_buffer_size(4096).unwrap();
                 scope.spawn(move || {
-                    Pattern::new(seed).write(&mut pod, BYTES, 65_536, &mut Pattern::new(!seed)).unwrap()
+                    Pattern::new(seed).write(&mut pod, BYTES, 65_536, &mut Pattern::new(!seed)).unwrap();
                 });
             }
             let most = until("the pipes to run out", PATIENCE, || {

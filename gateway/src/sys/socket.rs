@@ -310,7 +310,7 @@ impl Socket {
         self.driver.pipes.take()
     }
 
-    /// Makes system calls on the socket fail where they would wait (`O_NONBLOCK`): splice(2) has no flag for its socket.
+    /// Makes system calls on the socket fail where they would wait (`O_NONBLOCK`): splice(2) has no flag for that.
     /// What is submitted to the ring waits all the same.
     ///
     /// # Errors

@@ -47,41 +47,23 @@ pub(super) async fn run(sides: &Sides, behind: Behind, stream: &StreamGuard, eag
             if resting == [true; 2] {
                 return Outcome::Resting;
             }
-            let event = tokio::select! {
-                end = &mut up, if !resting[0] && !state.has_ended(Peer::Client) => match end {
-                    PumpEnd::Ended(end) => Event::Ended(Peer::Client, end),
-                    PumpEnd::Resting => {
-                        resting[0] = true;
-                        continue;
-                    }
+            let turn = tokio::select! {
+                end = &mut up, if !resting[0] && !state.has_ended(Peer::Client) => Turn::Pump(Peer::Client, end),
+                end = &mut down, if !resting[1] && !state.has_ended(Peer::Upstream) => Turn::Pump(Peer::Upstream, end),
+                told = stream.told() => Turn::Told(told),
+                () = pause.off(), if resting != [false; 2] => Turn::CalledOff,
+            };
+            let event = match turn {
+                Turn::Pump(peer, PumpEnd::Ended(end)) => Event::Ended(peer, end),
+                Turn::Pump(peer, PumpEnd::Resting) => {
+                    resting[peer as usize] = true;
+                    continue;
+                }
+                Turn::Told(told) => match heed(told, state, stream, &pause) {
+                    Some(reason) => Event::Close(reason),
+                    None => continue,
                 },
-                end = &mut down, if !resting[1] && !state.has_ended(Peer::Upstream) => match end {
-                    PumpEnd::Ended(end) => Event::Ended(Peer::Upstream, end),
-                    PumpEnd::Resting => {
-                        resting[1] = true;
-                        continue;
-                    }
-                },
-                told = stream.told() => match told {
-                    Told::Close(reason) => Event::Close(reason),
-                    Told::Demote => {
-                        stream.promote_after(None);
-                        pause.give_up();
-                        continue;
-                    }
-                    Told::Promote | Told::Release if state != HalfClose::default() => continue,
-                    Told::Promote => {
-                        pause.want();
-                        continue;
-                    }
-                    Told::Release => {
-                        // Where the first attempt comes in between two messages, the sweeper asks for the next one.
-                        stream.promote_after(Some(Duration::ZERO));
-                        pause.want();
-                        continue;
-                    }
-                },
-                () = pause.off(), if resting != [false; 2] => {
+                Turn::CalledOff => {
                     if resting[0] {
                         up.set(pump(Direction::Up, Vec::new()));
                     } else {
@@ -113,6 +95,36 @@ pub(super) async fn run(sides: &Sides, behind: Behind, stream: &StreamGuard, eag
         sides.of(peer).reset_on_close();
     }
     Outcome::Ended(state.first().unwrap_or(Ended { side: Side::Gateway, reason: Reason::Failed }))
+}
+
+/// What woke the loop.
+enum Turn {
+    /// The pump that begins at this peer has stopped.
+    Pump(Peer, PumpEnd),
+    /// Somebody wants something of the stream.
+    Told(Told),
+    /// One pump rests, and the other found bytes.
+    CalledOff,
+}
+
+/// Does what was told; `Some` where that is to end. A stream of which one direction is over stays on the user path.
+fn heed(told: Told, state: HalfClose, stream: &StreamGuard, pause: &Pause) -> Option<Reason> {
+    let whole = state == HalfClose::default();
+    match told {
+        Told::Close(reason) => return Some(reason),
+        Told::Demote => {
+            stream.promote_after(None);
+            pause.give_up();
+        }
+        Told::Promote if whole => pause.want(),
+        Told::Release if whole => {
+            // Where the first attempt comes in between two messages, the sweeper asks for the next one.
+            stream.promote_after(Some(Duration::ZERO));
+            pause.want();
+        }
+        Told::Promote | Told::Release => {}
+    }
+    None
 }
 
 /// What `future` comes to without waiting for it.
