@@ -156,7 +156,7 @@ async fn a_stream_is_told_to_close() {
 async fn a_stream_is_demoted_and_let_go_again() {
     let admin = admin().await;
     let stream = admin.stream("37579");
-    for (method, told) in [("PUT", Told::Demote), ("DELETE", Told::Promote)] {
+    for (method, told) in [("PUT", Told::Demote), ("DELETE", Told::Release)] {
         admin.assert_answer(method, "/streams/1/demoted", 204, "").await;
         assert_eq!(timeout(PATIENCE, stream.told()).await.expect("it was not told"), told);
     }

@@ -57,8 +57,10 @@ pub enum Told {
     Close(Reason),
     /// To go into the kernel.
     Promote,
-    /// To come back to the user path.
+    /// To come back to the user path, and stay there.
     Demote,
+    /// To go into the kernel as soon as it can, whatever was before.
+    Release,
 }
 
 /// Every live stream of the process.
@@ -174,9 +176,9 @@ impl LiveStreams {
         sandboxes
     }
 
-    /// Asks the stream with this number to go into the kernel, or to come back; false where there is none.
+    /// Lets the stream with this number go into the kernel, or brings it back for good; false where there is none.
     pub fn switch(&self, id: u64, into_kernel: bool) -> bool {
-        let switch = |record: &Arc<Record>| if into_kernel { record.promote() } else { record.demote() };
+        let switch = |record: &Arc<Record>| if into_kernel { record.release() } else { record.demote() };
         self.shards.iter().any(|shard| locked(shard).records.get(&id).map(switch).is_some())
     }
 

@@ -224,7 +224,7 @@ impl Entered {
                 told = stream.told() => match told {
                     Told::Close(reason) => return Left::Closed(reason),
                     Told::Demote => return Left::Operator,
-                    Told::Promote => {}
+                    Told::Promote | Told::Release => {}
                 },
                 () = &mut ends => return Left::PeerEnded,
                 () = self.place.woken() => {}

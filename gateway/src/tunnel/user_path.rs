@@ -62,13 +62,9 @@ pub(super) async fn run(sides: &Sides, behind: Behind, stream: &StreamGuard, eag
                         continue;
                     }
                 },
-                told = stream.told() => match told {
-                    Told::Close(reason) => Event::Close(reason),
-                    Told::Promote if state == HalfClose::default() => {
-                        pause.want();
-                        continue;
-                    }
-                    Told::Promote | Told::Demote => continue,
+                told = stream.told() => match obey(told, &pause, stream, state != HalfClose::default()) {
+                    Some(reason) => Event::Close(reason),
+                    None => continue,
                 },
                 () = pause.off(), if resting != [false; 2] => {
                     if resting[0] {
@@ -102,6 +98,27 @@ pub(super) async fn run(sides: &Sides, behind: Behind, stream: &StreamGuard, eag
         sides.of(peer).reset_on_close();
     }
     Outcome::Ended(state.first().unwrap_or(Ended { side: Side::Gateway, reason: Reason::Failed }))
+}
+
+/// Does what somebody wants of the stream. What it cannot do here is to close it: the result is the reason.
+///
+/// A stream of which a direction `is_over` stays here to its end.
+fn obey(told: Told, pause: &Pause, stream: &StreamGuard, is_over: bool) -> Option<Reason> {
+    match told {
+        Told::Close(reason) => return Some(reason),
+        Told::Demote => {
+            stream.promote_after(None);
+            pause.give_up();
+        }
+        Told::Promote | Told::Release if is_over => {}
+        Told::Promote => pause.want(),
+        Told::Release => {
+            // Where the first attempt comes in between two messages, the sweeper asks for the next one.
+            stream.promote_after(Some(Duration::ZERO));
+            pause.want();
+        }
+    }
+    None
 }
 
 /// What `future` comes to without waiting for it.

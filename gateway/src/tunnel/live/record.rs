@@ -32,7 +32,7 @@ pub(super) struct Record {
     promote_after_ms: AtomicU64,
     /// 0, or one more than the index in [`Reason::ALL`].
     pub(super) closing: AtomicU8,
-    /// [`PROMOTE`], [`DEMOTE`], or 0.
+    /// [`PROMOTE`], [`DEMOTE`], [`RELEASE`], or 0.
     switch: AtomicU8,
     told: Notify,
 }
@@ -80,6 +80,7 @@ const NEVER: u64 = u64::MAX;
 
 const PROMOTE: u8 = 1;
 const DEMOTE: u8 = 2;
+const RELEASE: u8 = 3;
 
 impl Record {
     pub(super) fn new(id: u64, sandbox: SandboxId, client: SocketAddr, endpoint: SocketAddr, engine: Engine) -> Self {
@@ -129,20 +130,32 @@ impl Record {
             match self.switch.swap(0, Ordering::AcqRel) {
                 PROMOTE => return Told::Promote,
                 DEMOTE => return Told::Demote,
+                RELEASE => return Told::Release,
                 _ => self.told.notified().await,
             }
         }
     }
 
-    /// Asks the stream to go into the kernel.
+    /// Asks the stream to go into the kernel. An order that it has not seen yet goes before.
     pub(super) fn promote(&self) {
-        self.switch.store(PROMOTE, Ordering::Release);
-        self.told.notify_one();
+        if self.switch.compare_exchange(0, PROMOTE, Ordering::Release, Ordering::Relaxed).is_ok() {
+            self.told.notify_one();
+        }
     }
 
-    /// Asks the stream to come back to the user path.
+    /// Orders the stream to come back to the user path.
     pub(super) fn demote(&self) {
-        self.switch.store(DEMOTE, Ordering::Release);
+        self.order(DEMOTE);
+    }
+
+    /// Lets the stream go into the kernel again.
+    pub(super) fn release(&self) {
+        self.order(RELEASE);
+    }
+
+    /// The last order counts.
+    fn order(&self, order: u8) {
+        self.switch.store(order, Ordering::Release);
         self.told.notify_one();
     }
 
