@@ -180,6 +180,11 @@ pub async fn run(tunnel: Tunnel, plan: &Plan, stream: &StreamGuard) -> Ended {
             Left::PeerEnded => stream.promote_after(None),
             // The sweeper asks again.
             Left::Raced => stream.set_engine(Engine::Copy),
+            // Nobody is to blame but ourselves: a stream for which we are late belongs there more than others.
+            Left::Late => {
+                stream.set_engine(Engine::Copy);
+                eager = true;
+            }
             Left::Operator => {
                 stream.promote_after(None);
                 stream.set_engine(Engine::Copy);

@@ -80,7 +80,8 @@ pub(super) const ENGINE: LabelSpec = LabelSpec { name: "engine", values: &["copy
 /// The engines that streams are promoted to.
 pub(super) const KERNEL_ENGINE: LabelSpec = LabelSpec { name: "engine", values: &["sockmap"] };
 const REFUSAL: LabelSpec = LabelSpec { name: "reason", values: &["busy", "full", "refused"] };
-const DEMOTION: LabelSpec = LabelSpec { name: "reason", values: &["ended", "pressure", "raced", "operator", "closed"] };
+const DEMOTION: LabelSpec =
+    LabelSpec { name: "reason", values: &["ended", "pressure", "late", "raced", "operator", "closed"] };
 const SIDE: LabelSpec = LabelSpec { name: "side", values: &["client", "upstream", "gateway"] };
 const CLOSE_REASON: LabelSpec = LabelSpec {
     name: "reason",

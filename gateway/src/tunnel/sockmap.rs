@@ -98,6 +98,8 @@ pub(super) enum Left {
     PeerEnded,
     /// A reader is slower than its writer: the credit is used up.
     Pressure,
+    /// The credit was used up although the reader kept up: the worker was late.
+    Late,
     /// Bytes went up in the instant of the switch.
     Raced,
     /// An operator wants it on the user path.
@@ -112,6 +114,7 @@ impl Left {
         match self {
             Self::PeerEnded => "ended",
             Self::Pressure => "pressure",
+            Self::Late => "late",
             Self::Raced => "raced",
             Self::Operator => "operator",
             Self::Closed(_) => "closed",
@@ -178,25 +181,31 @@ impl Entered {
         self.place.flow(direction as usize)
     }
 
-    /// Allows the program to redirect. False where something is still on its way on the user path.
+    /// Allows the program to redirect. False where something is still on its way on the user path; nothing is changed
+    /// then.
     fn allow(&self, sides: &Sides) -> io::Result<bool> {
+        let mut queued = [0; 2];
         for direction in Direction::ALL {
             let (flow, (_, to)) = (self.flow(direction), sides.along(direction));
             if nothing_passed(flow).is_none() {
                 return Ok(false);
             }
-            let credit_bytes = u32::try_from(CREDIT).expect("half a MiB");
-            tcp::fix_send_buffer(to, credit_bytes)?;
-            // The credit is the limit here. What the kernel redirects must never wait for room.
-            tcp::set_unsent_max(to, u32::MAX >> 1)?;
-            let queued = tcp::send_queue_memory(to)?;
+            let memory = tcp::send_queue_memory(to)?;
             let progress = tcp::progress(to)?;
-            if progress.dead || queued > CREDIT_LOW {
+            if progress.dead || memory > CREDIT_LOW {
                 return Ok(false);
             }
             let redirected = flow.redirected.load(Ordering::Relaxed);
             self.start[direction as usize].set(Start { written: progress.written, redirected });
-            flow.limit.store(flow.charged.load(Ordering::Relaxed) + CREDIT - queued, Ordering::Relaxed);
+            queued[direction as usize] = memory;
+        }
+        for direction in Direction::ALL {
+            let (flow, (_, to)) = (self.flow(direction), sides.along(direction));
+            tcp::fix_send_buffer(to, u32::try_from(CREDIT).expect("half a MiB"))?;
+            // The credit is the limit here. What the kernel redirects must never wait for room.
+            tcp::set_unsent_max(to, u32::MAX >> 1)?;
+            let credit = CREDIT - queued[direction as usize];
+            flow.limit.store(flow.charged.load(Ordering::Relaxed) + credit, Ordering::Relaxed);
         }
         for direction in Direction::ALL {
             self.flow(direction).offload.store(1, Ordering::Release);
@@ -240,8 +249,12 @@ impl Entered {
             let flow = self.flow(direction);
             let left = credit_left(flow);
             if nothing_passed(flow).is_none() {
-                let used_up = left < CREDIT_LOW;
-                return Standing::Passing(if used_up { Left::Pressure } else { Left::Raced });
+                return Standing::Passing(match left {
+                    CREDIT_LOW.. => Left::Raced,
+                    // Many small messages use the credit up faster than a busy worker renews it.
+                    _ if self.renew(sides, direction) => Left::Late,
+                    _ => Left::Pressure,
+                });
             }
             if left < CREDIT_LOW && !self.renew(sides, direction) {
                 standing = Standing::CreditLow;
