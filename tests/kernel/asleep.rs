@@ -2,10 +2,10 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::time::Duration;
+use std::path::{Path, PathBuf};
 
-use gateway_tests::bridge::{Ends, Path};
-use gateway_tests::wait::pause;
+use gateway_tests::bridge::{self, Ends};
+use gateway_tests::wait::{PATIENCE, until};
 use nix::unistd::Pid;
 
 use super::{COPY, SOCKMAP, bytes_by, demotions, is_unavailable, start};
@@ -37,17 +37,18 @@ fn a_message_in_the_kernel_wakes_no_worker() {
     assert!(sockmap.nanos < copy.nanos / 4 && copy.nanos > MESSAGES * 1000, "{sockmap:?}, but {copy:?}");
 }
 
-/// What the workers did for a stream that stayed with its engine.
-fn measured(path: Path) -> Work {
-    /// A worker that does not get its core in time comes too late to renew the credit, and its stream comes back.
+/// What the workers did for a stream that stayed with its engine. One whose worker came too late to renew the credit has
+/// not.
+fn measured(path: bridge::Path) -> Work {
     const ATTEMPTS_MAX: usize = 10;
     (0..ATTEMPTS_MAX).find_map(|_| ping_pong(path)).expect("one attempt without a busy neighbour")
 }
 
 /// One message at a time, so that none can share a socket buffer with another. Nothing when the stream was brought back
 /// meanwhile.
-fn ping_pong(path: Path) -> Option<Work> {
-    const BREATH: Duration = Duration::from_millis(1);
+fn ping_pong(path: bridge::Path) -> Option<Work> {
+    /// Less than half of the small messages that fit into a credit.
+    const MESSAGES_AT_ONCE: u64 = 40;
     let bridge = start(path);
     let Ends { mut client, mut pod } = bridge.stream().unwrap();
     let before = Work::of(bridge.gateway.pid());
@@ -57,13 +58,14 @@ fn ping_pong(path: Path) -> Option<Work> {
         pod.read_exact(&mut heard).unwrap();
         pod.write_all(&heard).unwrap();
         client.read_exact(&mut heard).unwrap();
-        if round % 20 == 0 {
-            pause(BREATH);
+        if round % MESSAGES_AT_ONCE == 0 {
+            let asleep = || workers(bridge.gateway.pid()).all(|task| is_asleep(&task)).then_some(());
+            until("the workers to have done what they have to", PATIENCE, asleep).unwrap();
         }
     }
     assert_eq!(heard, message);
     let work = Work::of(bridge.gateway.pid()).since(&before);
-    if demotions(&bridge, "pressure") > 0.0 {
+    if demotions(&bridge, "late") + demotions(&bridge, "pressure") > 0.0 {
         return None;
     }
     let skbs = bridge.gateway.metric("gateway_sockmap_skbs_total", &[]).unwrap();
@@ -79,13 +81,10 @@ impl Work {
         let io = fs::read_to_string(format!("/proc/{pid}/io")).unwrap();
         let calls = ["syscr:", "syscw:"].map(|name| number_behind(&io, name)).iter().sum();
         let mut work = Self { runs: 0, nanos: 0, calls };
-        for task in fs::read_dir(format!("/proc/{pid}/task")).unwrap() {
-            let task = task.unwrap().path();
-            if fs::read_to_string(task.join("comm")).unwrap().starts_with("worker-") {
-                let [nanos, runs] = on_core(&fs::read_to_string(task.join("schedstat")).unwrap());
-                work.nanos += nanos;
-                work.runs += runs;
-            }
+        for task in workers(pid) {
+            let [nanos, runs] = on_core(&fs::read_to_string(task.join("schedstat")).unwrap());
+            work.nanos += nanos;
+            work.runs += runs;
         }
         work
     }
@@ -93,6 +92,17 @@ impl Work {
     fn since(&self, before: &Self) -> Self {
         Self { runs: self.runs - before.runs, nanos: self.nanos - before.nanos, calls: self.calls - before.calls }
     }
+}
+
+/// Where proc(5) tells of each worker's thread.
+fn workers(pid: Pid) -> impl Iterator<Item = PathBuf> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap().map(|task| task.unwrap().path());
+    tasks.filter(|task| fs::read_to_string(task.join("comm")).is_ok_and(|name| name.starts_with("worker-")))
+}
+
+/// The state stands behind the name, which is in parentheses (proc_pid_stat(5)).
+fn is_asleep(task: &Path) -> bool {
+    fs::read_to_string(task.join("stat")).is_ok_and(|stat| stat.contains(") S "))
 }
 
 /// The number in the line that begins with `name`.

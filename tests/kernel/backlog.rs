@@ -104,5 +104,5 @@ fn exchange(from: &mut TcpStream, to: &mut TcpStream, words: &[u8]) {
 
 /// One way round or the other.
 fn either(ends: Ends, seed: u64) -> Ends {
-    if seed % 2 == 0 { ends } else { ends.swapped() }
+    if seed.is_multiple_of(2) { ends } else { ends.swapped() }
 }

@@ -45,8 +45,7 @@ impl Objects {
             for entry in fs::read_dir(task.unwrap().path().join("fdinfo")).unwrap() {
                 // Some are of connections that come and go.
                 let Ok(text) = fs::read_to_string(entry.unwrap().path()) else { continue };
-                let number =
-                    |name| text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u32>().ok());
+                let number = |name| text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u32>().ok());
                 objects.programs.extend(number("prog_id:"));
                 objects.maps.extend(number("map_id:"));
             }

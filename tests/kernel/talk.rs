@@ -159,5 +159,5 @@ impl Talk {
 
 /// A breath between two messages.
 pub(super) fn breathe(dice: &mut Pattern) {
-    pause(Duration::from_micros(100 + dice.below(900) as u64));
+    pause(Duration::from_micros(500 + dice.below(3000) as u64));
 }
