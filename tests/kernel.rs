@@ -56,13 +56,16 @@ fn id(bridge: &Bridge, ends: &Ends) -> u64 {
     listed(bridge, ends).expect("the stream is alive")["id"].as_u64().unwrap()
 }
 
-fn until_engine(bridge: &Bridge, id: u64, engine: &str) {
-    until(&format!("the stream to be with {engine}"), PATIENCE, || {
-        let streams = bridge.gateway.streams().unwrap();
-        let stream = streams.iter().find(|stream| stream["id"] == id)?;
-        (stream["engine"] == engine).then_some(())
-    })
-    .unwrap();
+/// Who moves the bytes of the stream with this number; nothing once it has ended.
+fn engine(bridge: &Bridge, id: u64) -> Option<String> {
+    let streams = bridge.gateway.streams().unwrap();
+    let stream = streams.iter().find(|stream| stream["id"] == id)?;
+    stream["engine"].as_str().map(str::to_owned)
+}
+
+fn until_engine(bridge: &Bridge, id: u64, wanted: &str) {
+    let is_wanted = || (engine(bridge, id)? == wanted).then_some(());
+    until(&format!("the stream to be with {wanted}"), PATIENCE, is_wanted).unwrap();
 }
 
 /// Brings a stream back to user space.

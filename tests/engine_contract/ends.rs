@@ -14,6 +14,7 @@ use super::{close_line, no_stream_left, on_every_path};
 on_every_path!(
     half_close_leaves_the_other_direction,
     a_reset_becomes_a_reset,
+    a_reset_behind_a_backlog_is_no_clean_end,
     a_close_with_a_backlog_delivers_all,
     an_operator_closes_a_stream,
     an_idle_stream_is_closed,
@@ -71,6 +72,31 @@ mod stories {
             let side = if swap { "upstream" } else { "client" };
             assert_eq!((&line["side"], &line["reason"]), (&side.into(), &"rst".into()), "{line}");
         }
+    }
+
+    /// What a reader that is slow had not got when the writer reset may be lost, but it must not take the rest for all.
+    pub(super) fn a_reset_behind_a_backlog_is_no_clean_end(path: Path) {
+        const BYTES_MAX: usize = 4 << 20;
+        let bridge = Bridge::start(path, |gateway| gateway).unwrap();
+        for bytes in [1000, 100_000, BYTES_MAX] {
+            either_way(&bridge, |mut ends, _| {
+                ends.client.set_nonblocking(true).unwrap();
+                let said = Pattern::new(15).take(bytes);
+                let mut taken = 0;
+                // As much as finds a place on the way to a reader that does not read.
+                while let Ok(count) = ends.client.write(&said[taken..])
+                    && count > 0
+                {
+                    taken += count;
+                }
+                reset(ends.client);
+                let mut heard = Vec::new();
+                let error = ends.pod.read_to_end(&mut heard).expect_err("a reset is no end of stream");
+                assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+                assert!(said[..taken].starts_with(&heard), "{} bytes that were not said", heard.len());
+            });
+        }
+        no_stream_left(&bridge);
     }
 
     /// The writer has closed for good while most of its bytes are still on their way to a slow reader.

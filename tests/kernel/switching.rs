@@ -8,7 +8,7 @@ use gateway_tests::pattern::Pattern;
 use gateway_tests::wait::{PATIENCE, until};
 
 use super::talk::{Talk, breathe};
-use super::{AUTO, SOCKMAP, demote, demotions, id, is_unavailable, promote, promotions, start, until_engine};
+use super::{AUTO, SOCKMAP, demote, demotions, engine, id, is_unavailable, promote, promotions, start, until_engine};
 
 /// What all randomness of these stories comes from.
 const SEED: u64 = 20_261_122;
@@ -142,8 +142,12 @@ fn a_stream_goes_into_the_kernel_and_back_hundreds_of_times_under_traffic() {
                 if talking.is_finished() {
                     break;
                 }
-                assert_eq!(promote(&bridge, id), 204);
-                until_engine(&bridge, id, "sockmap");
+                until("the stream to go into the kernel", PATIENCE, || {
+                    // Again and again: an attempt that meets a message is made once a second otherwise.
+                    assert_eq!(promote(&bridge, id), 204);
+                    (engine(&bridge, id)? == "sockmap").then_some(())
+                })
+                .unwrap();
                 assert_eq!(demote(&bridge, id), 204);
                 until_engine(&bridge, id, "copy");
             }
@@ -156,4 +160,38 @@ fn a_stream_goes_into_the_kernel_and_back_hundreds_of_times_under_traffic() {
         assert!(demotions(&bridge, "operator") >= f64::from(ROUNDS / 2));
         assert_eq!(line["reason"], "fin", "{line}");
     }
+}
+
+/// One order is enough, however much is said while it is carried out.
+#[test]
+fn an_order_outlives_the_moment_in_which_it_is_given() {
+    if is_unavailable() {
+        return;
+    }
+    let bridge = start(AUTO);
+    let ends = bridge.stream().unwrap();
+    let held = id(&bridge, &ends);
+    // Nobody has asked it to go yet.
+    assert_eq!(demote(&bridge, held), 204);
+    let others: Vec<_> = (0..8).map(|_| bridge.stream().unwrap()).collect();
+    for ends in &others {
+        until_engine(&bridge, id(&bridge, ends), "sockmap");
+    }
+    // Both workers have swept since.
+    assert_eq!(engine(&bridge, held).as_deref(), Some("copy"));
+
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let talking = scope.spawn(|| {
+            let (mut talk, mut dice, mut buffer) = (Talk::small(ends, SEED), Pattern::new(SEED), vec![0; 64 << 10]);
+            while !is_over.load(Ordering::Relaxed) {
+                talk.step(&mut dice, &mut buffer);
+            }
+            drop(talk.end(&mut buffer));
+        });
+        assert_eq!(promote(&bridge, held), 204);
+        until("the stream to go into the kernel", PATIENCE, || (promotions(&bridge) >= 9.0).then_some(())).unwrap();
+        is_over.store(true, Ordering::Relaxed);
+        talking.join().unwrap();
+    });
 }
