@@ -117,8 +117,9 @@ fn workers_that_may_not_have_tables_of_their_own_share_one() {
     assert_eq!(gateway.wait(PATIENCE).unwrap().code(), Some(0));
 }
 
+/// Without the kernel's side, which takes descriptors of its own once the gateway is ready.
 fn two_workers() -> GatewayBuilder {
-    Gateway::builder().args(["--workers", "2"])
+    Gateway::builder().args(["--workers", "2", "--engine", "copy"])
 }
 
 /// What the gateway raises its limit to.

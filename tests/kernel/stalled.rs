@@ -50,7 +50,9 @@ fn clients_that_never_read_cost_a_bounded_amount_and_get_every_byte_in_the_end()
     let line = closing_line(&bridge, other_id);
     assert_eq!((&line["promotions"], &line["kernel_bytes"]), (&1.into(), &said.into()), "{line}");
 
-    assert!(demotions(&bridge, "pressure") >= CLIENTS as f64);
+    // All came back, most because their reader is slow; a worker that did not get its core takes some for its own fault.
+    let (slow, late) = (demotions(&bridge, "pressure"), demotions(&bridge, "late"));
+    assert!(slow > 0.0 && slow + late >= CLIENTS as f64, "{slow} slow, {late} late");
     for talk in stalled {
         drop(talk.end(&mut buffer));
     }
