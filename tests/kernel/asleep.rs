@@ -37,7 +37,7 @@ fn a_message_in_the_kernel_wakes_no_worker() {
     assert!(sockmap.nanos < copy.nanos / 4 && copy.nanos > MESSAGES * 1000, "{sockmap:?}, but {copy:?}");
 }
 
-/// What the workers did for a stream that stayed with its engine. One whose worker came too late to renew the credit
+/// What the workers did for a stream that stayed with its engine; one whose worker came too late to renew the credit
 /// has not.
 fn measured(path: bridge::Path) -> Work {
     const ATTEMPTS_MAX: usize = 10;

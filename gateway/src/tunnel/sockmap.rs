@@ -28,8 +28,12 @@ use super::{Sides, UNSENT_MAX_BYTES};
 use crate::bpf::offload::{EnterError, Offload, Place};
 use crate::sys::tcp;
 
-/// How soon the credit of a peer that had not taken enough is looked at again.
-const RENEW_RETRY: Duration = Duration::from_millis(5);
+/// How soon the credit of a peer that had not taken enough is looked at again, at first: the kernel thread that moves
+/// redirected bytes may just not have got to them, and a hundred small messages use the rest of the credit up.
+const RENEW_RETRY: Duration = Duration::from_millis(1);
+
+/// The same once it was looked at several times in vain: the reader is slow.
+const RENEW_RETRY_MAX: Duration = Duration::from_millis(8);
 
 /// How soon it is looked at again whether redirected bytes have reached the peer's send buffer. A kernel thread is
 /// moving them, which takes microseconds unless memory is short.
@@ -49,6 +53,8 @@ pub(super) struct Entered {
     place: Place,
     /// By direction.
     start: [Cell<Start>; 2],
+    /// By direction, while the credit is low.
+    asked: [Cell<Option<Asked>>; 2],
 }
 
 /// Where a direction stood when the program was last allowed to redirect it.
@@ -57,6 +63,14 @@ struct Start {
     /// Bytes written to the peer's socket, as [`tcp::progress`] counts.
     written: u64,
     /// Bytes that the program had redirected, in earlier stays.
+    redirected: u64,
+}
+
+/// What was redirected when a renewal of the credit began. Under steady traffic something is always on its way, so the
+/// renewal waits for the delivery of this and not of all.
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    charged: u64,
     redirected: u64,
 }
 
@@ -154,7 +168,7 @@ fn first_time(sides: &Sides, offload: &Rc<Offload>) -> Result<Entered, Refusal> 
     let sockets = [&sides.client, &sides.upstream];
     let [client, upstream] = sockets.map(|socket| tcp::cookie(socket).map(|cookie| (socket, cookie)));
     let place = offload.enter([client?, upstream?])?;
-    Ok(Entered { place, start: Default::default() })
+    Ok(Entered { place, start: Default::default(), asked: Default::default() })
 }
 
 /// Stays in the kernel until there is a reason to come back, and comes back.
@@ -197,6 +211,7 @@ impl Entered {
             }
             let redirected = flow.redirected.load(Ordering::Relaxed);
             self.start[direction as usize].set(Start { written: progress.written, redirected });
+            self.asked[direction as usize].set(None);
             queued[direction as usize] = memory;
         }
         for direction in Direction::ALL {
@@ -223,10 +238,14 @@ impl Entered {
                 () = sides.upstream.gone() => {}
             }
         });
+        let mut next_retry = RENEW_RETRY;
         loop {
             let retry = match self.look(sides) {
-                Standing::Good => None,
-                Standing::CreditLow => Some(RENEW_RETRY),
+                Standing::Good => {
+                    next_retry = RENEW_RETRY;
+                    None
+                }
+                Standing::CreditLow => Some(next_retry),
                 Standing::Passing(why) => return why,
             };
             tokio::select! {
@@ -237,7 +256,7 @@ impl Entered {
                 },
                 () = &mut ends => return Left::PeerEnded,
                 () = self.place.woken() => {}
-                () = after(retry) => {}
+                () = after(retry) => next_retry = (2 * next_retry).min(RENEW_RETRY_MAX),
             }
         }
     }
@@ -266,9 +285,13 @@ impl Entered {
     /// Renews a direction's credit as far as its peer has taken delivery; false where that is not worth it yet.
     fn renew(&self, sides: &Sides, direction: Direction) -> bool {
         let (flow, (_, to)) = (self.flow(direction), sides.along(direction));
-        // The charge before the bytes: what is redirected meanwhile counts twice, never not at all.
-        let charged = flow.charged.load(Ordering::Acquire);
-        let redirected = flow.redirected.load(Ordering::Acquire);
+        let asked = &self.asked[direction as usize];
+        let Asked { charged, redirected } = asked.get().unwrap_or_else(|| {
+            // The charge before the bytes: what is redirected meanwhile counts twice, never not at all.
+            let charged = flow.charged.load(Ordering::Acquire);
+            Asked { charged, redirected: flow.redirected.load(Ordering::Acquire) }
+        });
+        asked.set(Some(Asked { charged, redirected }));
         let in_send_buffer = || -> io::Result<Option<u64>> {
             let Start { written, redirected: before } = self.start[direction as usize].get();
             let delivered = tcp::progress(to)?.written.wrapping_sub(written) >= redirected.wrapping_sub(before);
@@ -276,6 +299,7 @@ impl Entered {
         };
         // A socket that cannot be asked has failed, which is noticed elsewhere.
         let Ok(Some(queued)) = in_send_buffer() else { return false };
+        asked.set(None);
         let limit = (charged + CREDIT).saturating_sub(queued);
         let worthwhile = limit >= flow.limit.load(Ordering::Relaxed) + RENEWAL_MIN;
         if worthwhile {
