@@ -50,8 +50,11 @@ fn clients_that_never_read_cost_a_bounded_amount_and_get_every_byte_in_the_end()
     let line = closing_line(&bridge, other_id);
     assert_eq!((&line["promotions"], &line["kernel_bytes"]), (&1.into(), &said.into()), "{line}");
 
-    assert!(demotions(&bridge, "pressure") >= CLIENTS as f64);
+    // The credit of one that said nothing but small things may have run out before its client's buffers were full.
+    assert!(demotions(&bridge, "pressure") > 0.0);
+    assert!(demotions(&bridge, "pressure") + demotions(&bridge, "late") >= CLIENTS as f64);
     for talk in stalled {
+        assert_eq!(listed(&bridge, &talk.ends).unwrap()["engine"], "copy");
         drop(talk.end(&mut buffer));
     }
     super::until_no_stream(&bridge);
