@@ -206,7 +206,7 @@ fn assert_ended(gateway: &Gateway, id: &str, side: &str, reason: &str, bytes_up:
     let line = logged(gateway, "stream closed", id);
     let fields = ["side", "reason", "bytes_up", "bytes_down"].map(|field| line[field].clone());
     assert_eq!(json!(fields), json!([side, reason, bytes_up, 6]), "{line}");
-    let labels = [("engine", "copy"), ("side", side), ("reason", reason)];
+    let labels = [("side", side), ("reason", reason)];
     let counted =
         || gateway.metric("gateway_streams_closed_total", &labels).is_ok_and(|count| count == 1.0).then_some(());
     wait::until("the stream to be counted", PATIENCE, counted).unwrap();

@@ -14,9 +14,14 @@ const BODY_BYTES: usize = BLOCKS * BLOCK_BYTES;
 /// How much the gateway's memory may grow at most while a body passes.
 const GROWTH_KIB_MAX: u64 = 16 << 10;
 
+/// Without the kernel's side, which workers load while the first requests come.
+fn scene_of(pod: Pod) -> Scene {
+    Scene::with(pod, &["--engine", "copy"])
+}
+
 #[test]
 fn a_large_upload_is_streamed() {
-    let scene = Scene::of(checking(|_| Ok(())));
+    let scene = scene_of(checking(|_| Ok(())));
     let before = resident_kib(&scene.gateway);
     let mut client = scene.client();
     client.send(post()).unwrap();
@@ -29,7 +34,7 @@ fn a_large_upload_is_streamed() {
 #[test]
 fn a_stalled_upload_waits_in_the_clients_socket() {
     let gate = Gate::default();
-    let scene = Scene::of({
+    let scene = scene_of({
         let gate = gate.clone();
         checking(move |_| gate.pass())
     });
@@ -58,7 +63,7 @@ fn a_large_download_is_streamed() {
         connection.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {BODY_BYTES}\r\n\r\n"))?;
         (0..BLOCKS).try_for_each(|index| connection.send(block(index)))
     });
-    let scene = Scene::of(pod.unwrap());
+    let scene = scene_of(pod.unwrap());
     let before = resident_kib(&scene.gateway);
     let mut client = scene.client();
     client.send(get("/vnc/1/x", "")).unwrap();
@@ -84,7 +89,7 @@ fn large_chunks_are_streamed_both_ways() {
         connection.send(end)?;
         connection.wait_end()
     });
-    let scene = Scene::of(pod.unwrap());
+    let scene = scene_of(pod.unwrap());
     let before = resident_kib(&scene.gateway);
     let mut client = scene.client();
     client.send("POST /vnc/1/x HTTP/1.1\r\nHost: gw.example\r\nTransfer-Encoding: chunked\r\n\r\n").unwrap();

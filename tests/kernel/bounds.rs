@@ -3,14 +3,14 @@
 use std::io::{Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gateway_tests::bridge::Bridge;
 use gateway_tests::gateway::Gateway;
 use gateway_tests::need::{Need, is_missing};
 use gateway_tests::pattern::Pattern;
 use gateway_tests::redis::RedisServer;
-use gateway_tests::wait::{PATIENCE, pause};
+use gateway_tests::wait::{self, PATIENCE, pause};
 use nix::sys::signal::Signal;
 
 use super::talk::Talk;
@@ -20,29 +20,27 @@ use crate::users::{Stream, named, until_metric, until_ready};
 /// Between messages: long enough for a worker that has to wait for its core to renew the credit in time.
 const BREATH: Duration = Duration::from_millis(4);
 
-/// A second stream, opened when the first idle one has been closed, makes sure that the active one was under the
-/// sweeper's eyes for twice the time.
 #[test]
 fn traffic_that_only_the_kernel_sees_keeps_a_stream_alive_and_silence_ends_it() {
+    /// Attempts in which this machine had better things to do for a second than to let the active stream talk.
+    const FAILURES_MAX: usize = 4;
     if is_unavailable() {
         return;
     }
+    let failures = (0..).take_while(|_| !outlives_idle_ones()).take(FAILURES_MAX).count();
+    assert!(failures < FAILURES_MAX, "this machine stands still for seconds again and again");
+}
+
+/// An active stream, beside two idle ones: the second is opened when the first has been closed, so that the active one
+/// is under the sweeper's eyes for twice the time. False where it was silent itself, since its thread did not run.
+fn outlives_idle_ones() -> bool {
+    const SILENCE_MAX: Duration = Duration::from_secs(1);
     let bridge = Bridge::start(SOCKMAP, |gateway| gateway.args(["--stream-idle-timeout", "3s"])).unwrap();
     let talk = Talk::small(bridge.stream().unwrap(), 1);
     let active = id(&bridge, &talk.ends);
     let is_over = AtomicBool::new(false);
-    thread::scope(|scope| {
-        let talking = scope.spawn(|| {
-            let (mut talk, mut dice, mut buffer) = (talk, Pattern::new(2), vec![0; 64 << 10]);
-            while !is_over.load(Ordering::Relaxed) {
-                talk.step(&mut dice, &mut buffer);
-                pause(BREATH);
-            }
-            talk.hear_out(&mut buffer);
-            let said = talk.sent();
-            drop(talk.end(&mut buffer));
-            said
-        });
+    let (said, silence) = thread::scope(|scope| {
+        let talking = scope.spawn(|| chat(talk, &is_over));
         for _ in 0..2 {
             let mut idle = bridge.stream().unwrap();
             let number = id(&bridge, &idle);
@@ -50,12 +48,36 @@ fn traffic_that_only_the_kernel_sees_keeps_a_stream_alive_and_silence_ends_it() 
             assert_eq!(closing_line(&bridge, number)["reason"], "idle");
         }
         is_over.store(true, Ordering::Relaxed);
-        let said = talking.join().unwrap();
-        let line = closing_line(&bridge, active);
-        let told = (&line["reason"], &line["promotions"], &line["kernel_bytes"]);
-        assert_eq!(told, (&"fin".into(), &1.into(), &said.into()), "{line}");
+        talking.join().unwrap()
     });
+    if silence >= SILENCE_MAX {
+        return false;
+    }
+    let line = closing_line(&bridge, active);
+    let told = (&line["reason"], &line["promotions"], &line["kernel_bytes"]);
+    assert_eq!(told, (&"fin".into(), &1.into(), &said.into()), "{line}, silent for at most {silence:?}");
     assert_eq!(bytes_by(&bridge, "copy"), 0.0);
+    true
+}
+
+/// Keeps a stream talking. What was said, and the longest silence in between.
+fn chat(mut talk: Talk, is_over: &AtomicBool) -> (usize, Duration) {
+    let (mut dice, mut buffer) = (Pattern::new(2), vec![0; 64 << 10]);
+    let mut silence = Duration::ZERO;
+    let mut spoke_at = Instant::now();
+    while !is_over.load(Ordering::Relaxed) {
+        let before = talk.sent();
+        talk.step(&mut dice, &mut buffer);
+        if talk.sent() > before {
+            silence = silence.max(spoke_at.elapsed());
+            spoke_at = Instant::now();
+        }
+        pause(BREATH);
+    }
+    talk.hear_out(&mut buffer);
+    let said = talk.sent();
+    drop(talk.end(&mut buffer));
+    (said, silence.max(spoke_at.elapsed()))
 }
 
 #[test]
@@ -113,6 +135,9 @@ fn a_sandbox_that_leaves_the_directory_takes_its_streams_out_of_the_kernel() {
     for stream in [&mut leaving, &mut staying] {
         stream.echo("in the kernel");
     }
+    // A message in the instant of the switch brings a stream back for a moment.
+    let in_kernel = || gateway.metric("gateway_streams_open", &[("engine", "sockmap")]).is_ok_and(|open| open == 2.0);
+    wait::until("both streams to be in the kernel", PATIENCE, || in_kernel().then_some(())).unwrap();
     hash(&redis, &["HDEL", "vnc_sandboxes", "Sandbox_ID_1"]);
     assert_eq!(leaving.client.end().unwrap().0, b"");
     let labels = [("engine", "sockmap"), ("side", "gateway"), ("reason", "sandbox_gone")];

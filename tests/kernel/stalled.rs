@@ -50,10 +50,11 @@ fn clients_that_never_read_cost_a_bounded_amount_and_get_every_byte_in_the_end()
     let line = closing_line(&bridge, other_id);
     assert_eq!((&line["promotions"], &line["kernel_bytes"]), (&1.into(), &said.into()), "{line}");
 
-    // All came back, most because their reader is slow; a worker that did not get its core takes some for its own fault.
-    let (slow, late) = (demotions(&bridge, "pressure"), demotions(&bridge, "late"));
-    assert!(slow > 0.0 && slow + late >= CLIENTS as f64, "{slow} slow, {late} late");
+    // The credit of one that said nothing but small things may have run out before its client's buffers were full.
+    assert!(demotions(&bridge, "pressure") > 0.0);
+    assert!(demotions(&bridge, "pressure") + demotions(&bridge, "late") >= CLIENTS as f64);
     for talk in stalled {
+        assert_eq!(listed(&bridge, &talk.ends).unwrap()["engine"], "copy");
         drop(talk.end(&mut buffer));
     }
     super::until_no_stream(&bridge);

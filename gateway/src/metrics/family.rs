@@ -10,7 +10,7 @@ use super::names::{METRICS, MetricSpec};
 
 /// Families with at most this many series have all of them from the start, at zero, so that a rate over the first event
 /// is right. Larger ones get a series when it is first used: a scrape that carries thousands of zeros helps nobody.
-const SERIES_AT_START_MAX: usize = 64;
+const SERIES_AT_START_MAX: usize = 128;
 
 /// Every series goes through the same metadata; the exporter does not use it.
 const METADATA: Metadata<'static> = Metadata::new(module_path!(), Level::INFO, None);
