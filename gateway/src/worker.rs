@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::signal::{SigSet, Signal};
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::JoinSet;
 use tracing::level_filters::LevelFilter;
 
@@ -44,6 +45,8 @@ pub struct Station {
     pub backend: Backend,
     /// Its listening sockets.
     pub listeners: Vec<TcpListener>,
+    /// Dropped when it begins to accept.
+    pub setting_up: UnboundedSender<()>,
 }
 
 /// Runs a worker on the calling thread until the shutdown is over.
@@ -51,7 +54,7 @@ pub struct Station {
 /// # Errors
 /// When its runtime or its listeners cannot be set up, or its ring fails.
 pub fn run(shared: &Arc<Shared>, parting: Arc<Parting>, station: Station) -> io::Result<()> {
-    let Station { index, core, backend, listeners } = station;
+    let Station { index, core, backend, listeners, setting_up } = station;
     if let Some(core) = core {
         // A worker on any core is still a context.
         if let Err(error) = cpu::pin(core) {
@@ -76,7 +79,9 @@ pub fn run(shared: &Arc<Shared>, parting: Arc<Parting>, station: Station) -> io:
         let context = Rc::new(Context::new(shared, index, driver, plan));
         let listeners: io::Result<Vec<_>> =
             listeners.into_iter().map(|listener| context.driver.listener(listener)).collect();
-        work(context, listeners?).await;
+        let listeners = listeners?;
+        drop(setting_up);
+        work(context, listeners).await;
         Ok(())
     })?
 }

@@ -18,8 +18,8 @@ pub(super) struct Workers {
 }
 
 impl Workers {
-    /// Starts the threads, and returns once each has its descriptors to itself: sockets that are opened from then on
-    /// are the control thread's alone.
+    /// Starts the threads, and returns once each accepts connections and has its descriptors to itself: sockets that are
+    /// opened from then on are the control thread's alone.
     pub(super) async fn start(
         shared: &Arc<Shared>,
         backend: Backend,
@@ -31,10 +31,12 @@ impl Workers {
         // More workers than cores are left to the scheduler: pinning would put two on one core and leave none free.
         let pins = cores.len() >= listeners.len();
         let (failed, failures) = tokio::sync::mpsc::unbounded_channel();
+        let (setting_up, mut set_up) = tokio::sync::mpsc::unbounded_channel::<()>();
         let parting = Arc::new(parting);
         let spawn = |(index, listeners)| {
             let (shared, parting, failed) = (Arc::clone(shared), Arc::clone(&parting), failed.clone());
-            let station = Station { index, core: pins.then(|| cores[index]), backend, listeners };
+            let (core, setting_up) = (pins.then(|| cores[index]), setting_up.clone());
+            let station = Station { index, core, backend, listeners, setting_up };
             std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
                 if let Err(error) = worker::run(&shared, parting, station) {
                     // Nobody listens any more once the program ends for another reason.
@@ -44,11 +46,16 @@ impl Workers {
         };
         let threads: io::Result<Vec<_>> = listeners.into_iter().enumerate().map(spawn).collect();
         let mut workers = Self { threads: threads.map_err(system("cannot start a worker"))?, failures };
+        drop(setting_up);
         tokio::select! {
             parted = parting.control(|threads| shared.metrics.count_tables_of(threads)) => {
                 parted.map_err(system("cannot give each worker a descriptor table"))?;
-                Ok(workers)
             }
+            failed = workers.failed() => return Err(ServeError::Worker(failed)),
+        }
+        // A shutdown that came before they accept would count no connection, and not wait for those that do.
+        tokio::select! {
+            _all_have = set_up.recv() => Ok(workers),
             failed = workers.failed() => Err(ServeError::Worker(failed)),
         }
     }
