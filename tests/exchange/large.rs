@@ -8,7 +8,8 @@ use sha1::{Digest as _, Sha1};
 use crate::scene::{Scene, get};
 
 const BLOCK_BYTES: usize = 1 << 20;
-const BLOCKS: usize = 64;
+/// More than the kernel's buffers on both legs may grow to, which is 36 MiB each where `net.ipv4.tcp_rmem` allows 32.
+const BLOCKS: usize = 96;
 const BODY_BYTES: usize = BLOCKS * BLOCK_BYTES;
 
 /// How much the gateway's memory may grow at most while a body passes.

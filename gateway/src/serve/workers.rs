@@ -18,8 +18,8 @@ pub(super) struct Workers {
 }
 
 impl Workers {
-    /// Starts the threads, and returns once each accepts connections and has its descriptors to itself: sockets that are
-    /// opened from then on are the control thread's alone.
+    /// Starts the threads, and returns once each accepts connections and has its descriptors to itself: sockets that
+    /// are opened from then on are the control thread's alone.
     pub(super) async fn start(
         shared: &Arc<Shared>,
         backend: Backend,

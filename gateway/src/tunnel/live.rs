@@ -223,13 +223,12 @@ impl LiveStreams {
     /// How many streams each engine carries now.
     #[must_use]
     pub fn open_by_engine(&self) -> Vec<(Engine, usize)> {
-        let count = |engine: Engine| -> usize {
-            self.shards
-                .iter()
-                .map(|shard| locked(shard).records.values().filter(|record| record.engine() == engine).count())
-                .sum()
-        };
-        Engine::ALL.into_iter().map(|engine| (engine, count(engine))).collect()
+        let mut counts = [0; Engine::ALL.len()];
+        for shard in &self.shards {
+            // Each stream is looked at once: it may change its engine meanwhile.
+            locked(shard).records.values().for_each(|record| counts[record.engine() as usize] += 1);
+        }
+        Engine::ALL.into_iter().map(|engine| (engine, counts[engine as usize])).collect()
     }
 
     fn close_where(&self, reason: Reason, matches: impl Fn(&Record) -> bool) {
