@@ -119,7 +119,7 @@ impl Subject for Engine {
             }
         }
         let workers = scene.workers.to_string();
-        // A line per request would be written by us and not by others.
+        // Nobody writes a line per request.
         let quiet = ["--log-level", "info,access=off,stream=off", "--workers", &workers];
         let gateway = builder.args(["--engine", self.engine, "--io", self.io]).args(quiet).start()?;
         let (addresses, pids) = (vec![gateway.addr()], vec![gateway.pid()]);
