@@ -61,7 +61,9 @@ pub(crate) fn all() -> Vec<Box<dyn Subject>> {
         Engine { engine: "auto", io: "auto" },
     ];
     let mut all: Vec<Box<dyn Subject>> = vec![Box::new(Direct)];
-    all.extend(ours.into_iter().map(|engine| Box::new(engine) as Box<dyn Subject>));
+    for engine in ours {
+        all.push(Box::new(engine));
+    }
     all
 }
 
