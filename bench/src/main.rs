@@ -3,12 +3,14 @@
 mod analysis;
 mod cpu;
 mod load;
+mod peer;
 mod report;
 mod scenario;
 mod subject;
 mod suite;
 #[cfg(test)]
 mod tests;
+mod topology;
 
 use std::fs;
 use std::io::{self, Write};
@@ -42,6 +44,10 @@ fn main() -> Result<()> {
     match std::env::args().nth(1).as_deref() {
         Some("client") => return crowd::obey(),
         Some("pod") => return crowd::be_pod(),
+        // What `cargo xtask bench` asks for before it measures, and the check of what it got.
+        Some("peer-packages") => return Ok(writeln!(io::stdout(), "{}", peer::packages())?),
+        Some("install-peers") => return peer::install(),
+        Some("check-peers") => return peer::check::run(),
         _ => {}
     }
     let options = Options::parse();

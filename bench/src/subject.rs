@@ -9,6 +9,8 @@ use gateway_tests::gateway::{self, Gateway};
 use nix::unistd::Pid;
 use serde_json::Value;
 
+use crate::peer;
+
 /// What a subject is to serve: the sandbox with [`sandbox_id`] `n` listens at the n-th of `pods`.
 pub(crate) struct Scene<'a> {
     pub(crate) pods: &'a [SocketAddr],
@@ -64,6 +66,7 @@ pub(crate) fn all() -> Vec<Box<dyn Subject>> {
     for engine in ours {
         all.push(Box::new(engine));
     }
+    all.extend(peer::all());
     all
 }
 
