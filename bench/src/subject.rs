@@ -106,8 +106,8 @@ impl Subject for Engine {
             builder = builder.sandbox(&sandbox_id(index), *pod);
         }
         let workers = scene.workers.to_string();
-        // A line per request would be written by us and not by others.
-        let quiet = ["--log-level", "warn", "--workers", &workers];
+        // Nobody writes a line per request.
+        let quiet = ["--log-level", "info,access=off,stream=off", "--workers", &workers];
         let gateway = builder.args(["--engine", self.engine, "--io", self.io]).args(quiet).start()?;
         let (addresses, pids) = (vec![gateway.addr()], vec![gateway.pid()]);
         Ok(Started::Running(Running { addresses, pids, _parts: Box::new(gateway) }))
