@@ -41,4 +41,4 @@ pub(crate) const CASES: &[Case] = &[
 pub(crate) const IDLE_STREAMS: &[usize] = &[1000, 5000, 10_000, 19_000];
 
 /// The names that the command line takes.
-pub(crate) const SCENARIOS: [&str; 3] = ["echo", "bulk", "idle"];
+pub(crate) const SCENARIOS: [&str; 5] = ["echo", "bulk", "vnc", "noisy", "idle"];
