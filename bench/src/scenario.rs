@@ -76,4 +76,4 @@ pub(crate) const WEB_CASES: &[WebCase] = &[
 pub(crate) const IDLE_STREAMS: &[usize] = &[1000, 5000, 10_000, 19_000];
 
 /// The names that the command line takes.
-pub(crate) const SCENARIOS: [&str; 5] = ["echo", "bulk", "http", "session", "idle"];
+pub(crate) const SCENARIOS: [&str; 7] = ["echo", "bulk", "vnc", "noisy", "http", "session", "idle"];

@@ -1,8 +1,11 @@
 //! The course of a run: subjects take turns in every round, so that what the machine does falls on all of them.
 
+mod mix;
+
 use std::fs;
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::slice;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,7 +17,7 @@ use serde::Serialize;
 use crate::analysis::median;
 use crate::cpu::{self, Meter};
 use crate::load::Run;
-use crate::load::crowd::{Crowd, Helper};
+use crate::load::crowd::{Crowd, Helper, Total};
 use crate::scenario::{CASES, Case, IDLE_STREAMS, WEB_CASES};
 use crate::subject::{Running, Scene, Started, Subject, sandbox_id};
 use crate::web;
@@ -100,6 +103,12 @@ pub(crate) struct Stage {
     pub(crate) subjects: Vec<(String, Running)>,
 }
 
+/// The two cases of `noisy`: without the noise, and with it.
+pub(crate) const NOISY: (&str, &str) = (mix::ALONE, mix::BESIDE);
+
+/// A scenario of several kinds of streams.
+type Mixed = fn(&Stage, Effort) -> Result<Vec<CaseResult>>;
+
 /// Measures the named scenarios, or all of them.
 pub(crate) fn run(subjects: &[Box<dyn Subject>], scenarios: &[String], effort: Effort) -> Result<Results> {
     let mut results = Results { machine: machine(), ..Results::default() };
@@ -112,7 +121,14 @@ pub(crate) fn run(subjects: &[Box<dyn Subject>], scenarios: &[String], effort: E
     for (index, case) in cases.iter().enumerate() {
         results.cases.push(measure(&stage, case, effort).with_context(|| format!("{} {}", case.scenario, case.name))?);
         let left = begun.elapsed() / u32::try_from(index + 1)? * u32::try_from(cases.len() - index - 1)?;
-        progress(&format!("{} {} done; about {} s left of echo and bulk", case.scenario, case.name, left.as_secs()))?;
+        progress(&format!("{} {} done; about {} s left of these", case.scenario, case.name, left.as_secs()))?;
+    }
+    let mixed: [(&str, Mixed); 2] = [("vnc", mix::vnc), ("noisy", mix::noisy)];
+    for (name, measure) in mixed {
+        if is_wanted(name) {
+            results.cases.extend(measure(&stage, effort).context(name)?);
+            progress(&format!("{name} done"))?;
+        }
     }
     drop(stage);
     for case in WEB_CASES.iter().filter(|case| is_wanted(case.scenario)) {
@@ -211,22 +227,33 @@ pub(crate) fn turn(
     for place in 0..crowds.len() {
         let index = (place + round) % crowds.len();
         let (name, running) = &stage.subjects[index];
-        keep(index, sample(&mut crowds[index], run, &running.pids).with_context(|| name.clone())?);
+        keep(
+            index,
+            sample(slice::from_mut(&mut crowds[index]), slice::from_ref(run), 1, &running.pids)
+                .with_context(|| name.clone())?,
+        );
     }
     Ok(())
 }
 
-/// One phase: what the crowd did, and what the machine spent on it.
-fn sample(crowd: &mut Crowd, run: &Run, pids: &[Pid]) -> Result<Sample> {
+/// One phase: what the first `counted` of the crowds did, and what the machine spent on all of them together.
+fn sample(crowds: &mut [Crowd], runs: &[Run], counted: usize, pids: &[Pid]) -> Result<Sample> {
+    let run = runs.first().context("a phase has a run")?;
     let spent_by_subject = || pids.iter().map(|pid| cpu::of_process(*pid)).sum::<Duration>();
-    crowd.begin(run)?;
+    crowds.iter_mut().zip(runs).try_for_each(|(crowd, run)| crowd.begin(run))?;
     pass(Duration::from_millis(run.lead_millis));
     let (subject, kernel) = (spent_by_subject(), cpu::of_kernel_threads());
     let meter = Meter::start()?;
     pass(Duration::from_millis(run.millis));
     let spent = meter.stop()?;
     let (subject, kernel) = (spent_by_subject() - subject, cpu::of_kernel_threads().saturating_sub(kernel));
-    let total = crowd.end()?;
+    let mut total = Total::default();
+    for (index, crowd) in crowds.iter_mut().enumerate() {
+        let ended = crowd.end()?;
+        if index < counted {
+            total.add(&ended)?;
+        }
+    }
     // Never none: a rate of zero would make ratios infinite.
     let messages = total.messages.max(1) as f64;
     // The clients count within their own window, which is as long as intended.

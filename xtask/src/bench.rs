@@ -11,7 +11,7 @@ use crate::cargo::{self, succeed};
 /// What to measure is the suite's own business.
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Options and scenarios of the suite: `--quick`, `--smoke`, echo, bulk, idle.
+    /// Options and scenarios of the suite: `--quick`, `--smoke`, and names such as `echo`.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<String>,
 }

@@ -115,6 +115,19 @@ pub(crate) struct Total {
     pub(crate) stages: Vec<Histogram<u64>>,
 }
 
+impl Default for Total {
+    fn default() -> Self {
+        Self { messages: 0, latencies: Histogram::new(3).expect("three digits are valid"), stages: Vec::new() }
+    }
+}
+
+impl Total {
+    pub(crate) fn add(&mut self, other: &Self) -> Result<()> {
+        self.messages += other.messages;
+        Ok(self.latencies.add(&other.latencies)?)
+    }
+}
+
 impl Crowd {
     pub(crate) fn start(clients: usize) -> Result<Self> {
         let clients = (0..clients).map(|_| Helper::start("client")).collect::<Result<_>>()?;
@@ -153,7 +166,7 @@ impl Crowd {
 
     /// Waits for its end.
     pub(crate) fn end(&mut self) -> Result<Total> {
-        let mut total = Total { messages: 0, latencies: Histogram::new(3)?, stages: Vec::new() };
+        let mut total = Total::default();
         for client in &mut self.clients {
             let Report::Ran(tally) = client.report()? else { bail!("a client answered something else") };
             total.messages += tally.messages;
