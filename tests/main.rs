@@ -17,6 +17,8 @@ mod exchange;
 #[cfg(test)]
 mod failures;
 #[cfg(test)]
+mod header;
+#[cfg(test)]
 mod http_rules;
 #[cfg(test)]
 mod kernel;

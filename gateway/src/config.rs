@@ -16,6 +16,8 @@ pub mod table;
 
 mod check;
 pub(crate) mod environment;
+mod header;
+mod router;
 
 mod file;
 mod suggest;
@@ -29,6 +31,7 @@ use ipnet::IpNet;
 
 use crate::route::SandboxId;
 
+pub use header::{AuthConfig, DialConfig, DnsConfig, HeaderConfig, HeaderLookup, OriginPolicy, SecretText};
 pub use redis::RedisConfig;
 
 const KIBIBYTE: usize = 1024;
@@ -51,6 +54,10 @@ pub struct Config {
     pub routing: RoutingConfig,
     /// Who knows where a sandbox listens.
     pub directory: DirectoryConfig,
+    /// The names that the header source looks up.
+    pub dns: DnsConfig,
+    /// Which tokens open the sandboxes of the header source.
+    pub auth: AuthConfig,
     /// Limits and deadlines of the client side.
     pub http: HttpConfig,
     /// Dialling sandboxes, and keeping their connections.
@@ -111,6 +118,8 @@ pub struct RoutingConfig {
     pub cookie_name: String,
     /// How noVNC is told to open its WebSocket under its own sandbox's path.
     pub websocket_hint: WebsocketHint,
+    /// The header source.
+    pub header: HeaderConfig,
 }
 
 /// Which ways in exist, in order of precedence: header, host, path, cookie. `prefix` and `broker` stand beside them.
@@ -255,6 +264,8 @@ impl Default for Config {
             io: IoChoice::Auto,
             routing: RoutingConfig::default(),
             directory: DirectoryConfig::Embedded(BTreeMap::new()),
+            dns: DnsConfig::default(),
+            auth: AuthConfig::default(),
             http: HttpConfig::default(),
             upstream: UpstreamConfig::default(),
             stream: StreamConfig::default(),
@@ -275,7 +286,17 @@ impl Default for RoutingConfig {
             strip: true,
             cookie_name: "vnc_session_id".to_owned(),
             websocket_hint: WebsocketHint::Redirect,
+            header: HeaderConfig::default(),
         }
+    }
+}
+
+impl UpstreamConfig {
+    /// The patience with dials of sources that have none of their own.
+    #[must_use]
+    pub fn dial(&self) -> DialConfig {
+        let Self { dial_timeout: timeout, dial_attempts: attempts, dial_backoff: backoff, .. } = *self;
+        DialConfig { timeout, attempts, backoff, doubles: false }
     }
 }
 

@@ -8,8 +8,10 @@ mod call;
 mod close;
 mod context;
 mod exchange;
+mod entrance;
 mod handshake;
 mod inbox;
+mod locate;
 mod places;
 mod relay;
 mod stream;
@@ -20,8 +22,9 @@ use std::rc::Rc;
 use crate::drain::Phase;
 use crate::error::Failure;
 use crate::http::answer::{self, Answer, Form};
+use crate::http::upgrade::Upgrade;
 use crate::http::{RequestHead, upgrade};
-use crate::route::{self, Decision};
+use crate::route::{self, Decision, Source, Target};
 use crate::sys::Socket;
 use account::Account;
 use call::Call;
@@ -117,6 +120,13 @@ async fn respond(
     context: &Context,
 ) -> Result<Next, Failure> {
     let upgrade = upgrade::requested(head).map_err(Failure::Upgrade)?;
+    if entrance::asks_health(head, context) {
+        let keeps = keeps_alive(head, context);
+        let mut out = Vec::new();
+        answer::healthy(head.is_head(), account.request_id(), keeps, &mut out);
+        account.answered(200);
+        return Ok(send_answer(inbox, out, keeps).await);
+    }
     let target = match route::decide(head, &context.config().routing)? {
         Decision::Forward(target) => target,
         Decision::Redirect { status, location, set_cookies } => {
@@ -128,8 +138,25 @@ async fn respond(
         }
     };
     account.routed(&target);
-    let located = context.shared.directory.locate(&target.sandbox).await?;
-    let call = Call::new(context, head, &target, located, account);
+    entrance::check(head, &target, context)?;
+    let forwarded = forward(inbox, head, &target, upgrade, account, context).await;
+    match target.source {
+        Source::Header => forwarded.map_err(|failure| failure.in_header_contract(target.sandbox.name())),
+        Source::Path | Source::Referer | Source::Cookie => forwarded,
+    }
+}
+
+/// Answers a request from its sandbox.
+async fn forward(
+    inbox: &mut Inbox,
+    head: &RequestHead,
+    target: &Target,
+    upgrade: Option<Upgrade>,
+    account: &mut Account,
+    context: &Context,
+) -> Result<Next, Failure> {
+    let located = locate::locate(target, context).await?;
+    let call = Call::new(context, head, target, located, account);
     match upgrade {
         None => exchange::exchange(inbox, call).await,
         Some(upgrade) => handshake::handshake(inbox, call, &upgrade).await,

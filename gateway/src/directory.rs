@@ -6,6 +6,7 @@
 //! await; every other one is a message to that task and a wait for its answer, so `locate` works on any runtime.
 
 pub mod cache;
+pub mod dns;
 pub mod embedded;
 pub mod endpoint;
 pub mod record;
@@ -16,6 +17,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+pub use self::dns::{Dns, DnsError, DnsTask};
 pub use self::embedded::TableError;
 pub use self::endpoint::{Endpoint, EndpointError, EndpointRules};
 pub use self::record::RecordError;
@@ -43,7 +45,8 @@ pub struct Located {
     /// Where the sandbox listens.
     pub endpoint: Endpoint,
     /// Changes whenever the endpoint of this sandbox changed, or the sandbox left and came back: a connection that was
-    /// opened under another generation may lead to somebody else. Never 0, never used twice in one process.
+    /// opened under another generation may lead to somebody else. Never used twice in one process; 0 only for an address
+    /// that the client named.
     pub generation: u64,
 }
 
@@ -166,6 +169,8 @@ pub enum LookupSource {
     Redis,
     /// The cache, with an entry that may have changed, because Redis could not be asked.
     Stale,
+    /// The cluster's DNS, or its absence.
+    Dns,
 }
 
 impl LookupSource {
@@ -177,6 +182,7 @@ impl LookupSource {
             Self::Cache => "cache",
             Self::Redis => "redis",
             Self::Stale => "stale",
+            Self::Dns => "dns",
         }
     }
 }
@@ -203,7 +209,7 @@ impl LookupOutcome {
         }
     }
 
-    fn of(answer: &Result<Located, LocateError>) -> Self {
+    pub(crate) fn of(answer: &Result<Located, LocateError>) -> Self {
         match answer {
             Ok(_) => Self::Hit,
             Err(LocateError::NotFound) => Self::Miss,

@@ -6,7 +6,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use crate::config::{HostHeader, RoutingConfig, Sources, WebsocketHint};
+use crate::config::{HostHeader, OriginPolicy, RoutingConfig, Sources, WebsocketHint};
 use crate::directory::EndpointRules;
 use crate::directory::record::{self, FieldNames};
 use crate::http::body::BodyError;
@@ -212,6 +212,9 @@ fn forwarding(upstream_target: &[u8]) -> Forwarding<'_> {
         upstream_target,
         public_prefix: "/vnc/1",
         cookie_name: "vnc_session_id",
+        upgrade_origin: OriginPolicy::Pass,
+        hides_authorization: false,
+        hides_sandbox_headers: false,
         request_id: "1",
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{EngineChoice, IoChoice, LogFormat, Sources, WebsocketHint};
+use super::{EngineChoice, HeaderLookup, IoChoice, LogFormat, OriginPolicy, Sources, WebsocketHint};
 
 /// A closed set of values with names.
 pub trait Choice: Copy + PartialEq + 'static {
@@ -69,6 +69,17 @@ impl Choice for WebsocketHint {
     const PLACEHOLDER: &'static str = "redirect|cookie|off";
     const NAMES: &'static [(&'static str, Self)] =
         &[("redirect", Self::Redirect), ("cookie", Self::Cookie), ("off", Self::Off)];
+}
+
+impl Choice for HeaderLookup {
+    const PLACEHOLDER: &'static str = "dns|directory";
+    const NAMES: &'static [(&'static str, Self)] = &[("dns", Self::Dns), ("directory", Self::Directory)];
+}
+
+impl Choice for OriginPolicy {
+    const PLACEHOLDER: &'static str = "pass|strip|rewrite";
+    const NAMES: &'static [(&'static str, Self)] =
+        &[("pass", Self::Pass), ("strip", Self::Strip), ("rewrite", Self::Rewrite)];
 }
 
 impl Choice for Source {

@@ -13,7 +13,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::choice::{self, Choice};
 use super::peer::{RedisUrl, SandboxEntry};
-use super::{EngineChoice, HostHeader, IoChoice, LogFormat, WebsocketHint};
+use super::{EngineChoice, HeaderLookup, HostHeader, IoChoice, LogFormat, OriginPolicy, SecretText, WebsocketHint};
 
 /// How values of one sort are written.
 pub struct Kind<T> {
@@ -90,8 +90,34 @@ pub const ENGINE: Kind<EngineChoice> = choice();
 pub const LOG_FORMAT: Kind<LogFormat> = choice();
 /// A choice among WebSocket hints.
 pub const WEBSOCKET_HINT: Kind<WebsocketHint> = choice();
+/// A choice among those who know addresses.
+pub const HEADER_LOOKUP: Kind<HeaderLookup> = choice();
+/// A choice of what becomes of an Origin.
+pub const ORIGIN: Kind<OriginPolicy> = choice();
 /// One way in.
 pub const SOURCE: Kind<choice::Source> = choice();
+
+/// A secret, which is read and never shown.
+pub const SECRET: Kind<SecretText> = Kind {
+    placeholder: "TOKEN",
+    parse: |text| SecretText::new(text).ok_or_else(|| "expected a token, not white space".to_owned()),
+    show: |_| "***".to_owned(),
+};
+
+/// A domain: labels of RFC 1123 section 2.1, with dots between them.
+pub const DOMAIN: Kind<String> = Kind {
+    placeholder: "DOMAIN",
+    parse: |text| {
+        let is_inner = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+        let is_label = |label: &str| (1..=63).contains(&label.len()) && label.bytes().all(is_inner);
+        let good = text.len() <= DOMAIN_BYTES_MAX && text.split('.').all(is_label);
+        if good { Ok(text.to_owned()) } else { Err(expected("a domain such as cluster.local", text)) }
+    },
+    show: String::clone,
+};
+
+/// What leaves room for the names of a sandbox and its namespace in the 253 bytes of a DNS name.
+const DOMAIN_BYTES_MAX: usize = 253 - 63 - 63 - ".".len() - ".svc.".len();
 
 /// What a sandbox sees as Host.
 pub const HOST_HEADER: Kind<HostHeader> = Kind {

@@ -1,15 +1,18 @@
 //! A request on its way to its sandbox: what both an exchange and an upgrade need.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use super::account::Account;
 use super::context::Context;
 use super::inbox::{Inbox, ReadHeadError};
+use super::locate;
+use crate::config::DialConfig;
 use crate::directory::Located;
 use crate::error::Failure;
 use crate::http::RequestHead;
 use crate::http::rewrite::{self, Forwarding, ResponseRewrite};
-use crate::route::Target;
+use crate::route::{Source, Target};
 use crate::sys::Socket;
 use crate::upstream::{self, DialError, DialOutcome, PoolKey};
 
@@ -57,9 +60,7 @@ impl<'a> Call<'a> {
         if !first.host_is_gone() {
             return Err(first.into());
         }
-        let directory = &self.context.shared.directory;
-        directory.evict(&self.target.sandbox, self.located.endpoint);
-        let again = directory.locate(&self.target.sandbox).await?;
+        let again = locate::relocate(self.target, self.located, self.context).await?;
         if again.endpoint == self.located.endpoint {
             return Err(first.into());
         }
@@ -70,11 +71,13 @@ impl<'a> Call<'a> {
 
     async fn dial_once(&self) -> Result<Socket, DialError> {
         let metrics = &self.context.shared.metrics;
+        let configured = self.context.config().upstream.dial();
+        let ladder = self.target.handling.dial.map(|ladder| DialConfig { timeout: configured.timeout, ..ladder });
         let mut tries = 0;
         upstream::dial(
             &self.context.driver,
             self.endpoint(),
-            &self.context.config().upstream,
+            &ladder.unwrap_or(configured),
             |outcome: DialOutcome, time| {
                 if tries > 0 {
                     metrics.dial_retried();
@@ -89,6 +92,20 @@ impl<'a> Call<'a> {
     fn dialled(&mut self, socket: Socket) -> Inbox {
         self.account.dialled(self.endpoint());
         Inbox::new(socket)
+    }
+
+    /// Whose places a stream takes: the client's own address, also behind proxies that are trusted.
+    pub(super) fn client_address(&self) -> IpAddr {
+        let trusted = &self.context.config().trusted_proxies;
+        rewrite::client_address(self.head, self.account.client().ip(), |address| {
+            trusted.iter().any(|network| network.contains(&address))
+        })
+    }
+
+    /// How long the response head may take. The client may ask for less than is configured.
+    pub(super) fn response_timeout(&self) -> Duration {
+        let configured = self.context.config().http.response_timeout;
+        self.target.handling.response_timeout.map_or(configured, |asked| asked.min(configured))
     }
 
     /// The request head as the sandbox gets it.
@@ -120,6 +137,9 @@ impl<'a> Call<'a> {
             upstream_target: &self.target.upstream_target,
             public_prefix: &self.target.public_prefix,
             cookie_name: &config.routing.cookie_name,
+            upgrade_origin: self.target.handling.origin,
+            hides_authorization: self.target.source == Source::Header && self.context.shared.guard.is_closed(),
+            hides_sandbox_headers: self.target.handling.strips_sandbox_headers,
             request_id: self.account.request_id(),
         }
     }

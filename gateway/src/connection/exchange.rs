@@ -76,6 +76,7 @@ fn conclude(done: Result<Next, Broken>, call: &mut Call<'_>) -> Result<Next, Fai
 /// Sends the request and relays the response. Both bodies move at once: a sandbox may answer while it still reads.
 async fn converse(client: &mut Inbox, mut upstream: Inbox, call: &mut Call<'_>) -> Result<Next, Broken> {
     let http = &call.context.config().http;
+    let response_timeout = call.response_timeout();
     let patience = Patience { sender: http.body_timeout, receiver: http.body_timeout };
     let (to_client, to_upstream) = (client.socket.clone(), upstream.socket.clone());
     let begun = Cell::new(false);
@@ -93,7 +94,7 @@ async fn converse(client: &mut Inbox, mut upstream: Inbox, call: &mut Call<'_>) 
                 downloaded = &mut download => break downloaded?,
                 sent = &mut upload, if uploaded.is_none() => {
                     uploaded = Some(after_upload(&sent, &begun)?);
-                    deadline.as_mut().reset(Instant::now() + http.response_timeout);
+                    deadline.as_mut().reset(Instant::now() + response_timeout);
                 }
                 () = &mut deadline, if uploaded.is_some() && !begun.get() => {
                     // Asked once more: the conditions of a select are looked at when it begins, and the response may

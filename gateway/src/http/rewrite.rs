@@ -9,7 +9,7 @@ use super::field::{self, Known};
 use super::framing::is_authority;
 use super::head::{ConnectionOptions, Field, Fields};
 use super::{BodyLength, BodyReader, RequestHead, ResponseHead, Version, cookie, location, set_cookie};
-use crate::config::HostHeader;
+use crate::config::{HostHeader, OriginPolicy};
 
 /// The longest X-Request-Id that is taken over from a client, in bytes.
 pub const REQUEST_ID_BYTES_MAX: usize = 128;
@@ -34,6 +34,12 @@ pub struct Forwarding<'a> {
     pub public_prefix: &'a str,
     /// The gateway's own cookie, which the sandbox never sees.
     pub cookie_name: &'a str,
+    /// What the sandbox sees of the Origin of an upgrade.
+    pub upgrade_origin: OriginPolicy,
+    /// Authorization was for the gateway, and stays with it.
+    pub hides_authorization: bool,
+    /// The fields that named the sandbox stay behind.
+    pub hides_sandbox_headers: bool,
     /// The id of this request, unless the client brings a good one of its own.
     pub request_id: &'a str,
 }
@@ -68,6 +74,21 @@ pub fn inbound_request_id(head: &RequestHead) -> Option<&str> {
     if good { str::from_utf8(id).ok() } else { None }
 }
 
+/// The client's address: that of the connection, or, if that is trusted, the rightmost of X-Forwarded-For that is not.
+/// What stands left of it anybody may have written. Where all are trusted it is the leftmost.
+pub fn client_address(head: &RequestHead, peer: IpAddr, trusted: impl Fn(IpAddr) -> bool) -> IpAddr {
+    let mut client = peer.to_canonical();
+    let hops: Vec<&[u8]> = head.fields.known(Known::ForwardedFor).flat_map(field::list).collect();
+    for hop in hops.iter().rev() {
+        let address = str::from_utf8(hop).ok().and_then(|hop| hop.parse::<IpAddr>().ok());
+        match address.filter(|_| trusted(client)) {
+            Some(address) => client = address.to_canonical(),
+            None => break,
+        }
+    }
+    client
+}
+
 /// Appends to `out` the head of `head`'s request as the sandbox gets it. `upgrade` says that
 /// [`super::upgrade::requested`] found a good one; without it Upgrade fields stay behind.
 pub fn request(head: &RequestHead, upgrade: bool, f: &Forwarding<'_>, out: &mut Vec<u8>) {
@@ -89,6 +110,10 @@ pub fn request(head: &RequestHead, upgrade: bool, f: &Forwarding<'_>, out: &mut 
             Known::TransferEncoding => out.extend_from_slice(CHUNKED_LINE),
             Known::Claim if f.client_trusted => append_line(field.name, field.value, out),
             Known::Expect if head.version == Version::Http10 => {}
+            Known::Other if is_hidden(field.name, f) => {}
+            Known::Other if upgrade && field.name.eq_ignore_ascii_case(b"origin") => {
+                append_origin(&field, head, f, out);
+            }
             Known::Other | Known::Accept | Known::Expect | Known::Location | Known::SecFetchMode | Known::SetCookie => {
                 append_unless_named(&field, &head.fields, head.connection, out);
             }
@@ -154,6 +179,27 @@ fn append_sent_host(head: &RequestHead, f: &Forwarding<'_>, out: &mut Vec<u8>) {
         HostHeader::Mask(text) => out.extend_from_slice(text.as_bytes()),
         HostHeader::Pass | HostHeader::Endpoint => {
             write!(out, "{}", f.endpoint).expect("a Vec takes every byte");
+        }
+    }
+}
+
+/// Whether a field was meant for the gateway alone.
+fn is_hidden(name: &[u8], f: &Forwarding<'_>) -> bool {
+    let begins = |prefix: &[u8]| name.len() >= prefix.len() && name[..prefix.len()].eq_ignore_ascii_case(prefix);
+    f.hides_authorization && name.eq_ignore_ascii_case(b"authorization")
+        || f.hides_sandbox_headers && begins(b"x-sandbox-")
+}
+
+/// The Origin of an upgrade. Rewritten it is the origin of the Host that the sandbox sees (RFC 6454 section 7).
+fn append_origin(field: &Field<'_>, head: &RequestHead, f: &Forwarding<'_>, out: &mut Vec<u8>) {
+    match f.upgrade_origin {
+        OriginPolicy::Pass => append_unless_named(field, &head.fields, head.connection, out),
+        OriginPolicy::Strip => {}
+        OriginPolicy::Rewrite => {
+            start_field(field.name, out);
+            out.extend_from_slice(b"http://");
+            append_sent_host(head, f, out);
+            out.extend_from_slice(b"\r\n");
         }
     }
 }

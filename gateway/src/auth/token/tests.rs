@@ -61,7 +61,8 @@ fn a_signature_of_something_else_is_none() {
 #[test]
 fn a_signed_payload_that_is_none_of_ours_opens_nothing() {
     let secret = secret("a");
-    for payload in ["", "{}", "null", r#"{"ns":"default","name":"box"}"#, r#"{"ns":"default","name":"box","exp":"9"}"#] {
+    for payload in ["", "{}", "null", r#"{"ns":"default","name":"box"}"#, r#"{"ns":"default","name":"box","exp":"9"}"#]
+    {
         let payload = URL_SAFE_NO_PAD.encode(payload);
         let token = format!("v1.{payload}.{}", URL_SAFE_NO_PAD.encode(secret.sign(payload.as_bytes())));
         assert_eq!(keys(&[&secret]).check(token.as_bytes(), BOX, NOW), Err(TokenError::Unsigned), "{token}");

@@ -18,6 +18,9 @@ fn forwarding() -> Forwarding<'static> {
         upstream_target: b"/x?y",
         public_prefix: "/vnc/7",
         cookie_name: "vnc_session_id",
+        upgrade_origin: OriginPolicy::Pass,
+        hides_authorization: false,
+        hides_sandbox_headers: false,
         request_id: "id-1",
     }
 }
@@ -372,3 +375,5 @@ proptest! {
         prop_assert!(again.wants_keep_alive());
     }
 }
+
+mod clients_words;
