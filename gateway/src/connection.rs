@@ -21,7 +21,7 @@ use crate::drain::Phase;
 use crate::error::Failure;
 use crate::http::answer::{self, Answer, Form};
 use crate::http::{RequestHead, upgrade};
-use crate::route::{self, Decision};
+use crate::route::{self, Decision, Mode};
 use crate::sys::Socket;
 use account::Account;
 use call::Call;
@@ -128,11 +128,10 @@ async fn respond(
         }
     };
     account.routed(&target);
-    let located = context.shared.directory.locate(&target.sandbox).await?;
-    let call = Call::new(context, head, &target, located, account);
-    match upgrade {
-        None => exchange::exchange(inbox, call).await,
-        Some(upgrade) => handshake::handshake(inbox, call, &upgrade).await,
+    let call = Call::new(context, head, &target, account).await?;
+    match (upgrade, &target.mode) {
+        (None, _) => exchange::exchange(inbox, call).await,
+        (Some(upgrade), Mode::Stream) => handshake::handshake(inbox, call, &upgrade).await,
     }
 }
 

@@ -13,8 +13,10 @@ mod hint;
 mod path;
 mod referer;
 pub mod sandbox_id;
+pub mod target;
 
 pub use sandbox_id::SandboxId;
+pub use target::{Handling, Lookup, Mode, Source, Target};
 
 use crate::config::{RoutingConfig, WebsocketHint};
 use crate::http::RequestHead;
@@ -38,33 +40,6 @@ pub enum Decision {
         /// Values of Set-Cookie fields, one each.
         set_cookies: Vec<String>,
     },
-}
-
-/// The sandbox of a request, and how the request looks there.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Target {
-    /// Whose endpoint the directory is asked for.
-    pub sandbox: SandboxId,
-    /// What named it.
-    pub source: Source,
-    /// The target in origin-form for the sandbox: always the tail of the one that came, byte for byte, query included.
-    pub upstream_target: Vec<u8>,
-    /// What the client sees in front of the sandbox's paths, such as `/vnc/37579`: Location and the paths of cookies
-    /// get it. It names the sandbox even where the request did not. Empty where the sandbox sees the client's paths.
-    pub public_prefix: String,
-    /// Values of Set-Cookie fields, one each: not empty for a first packet only.
-    pub set_cookies: Vec<String>,
-}
-
-/// What named the sandbox of a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Source {
-    /// The request's own path.
-    Path,
-    /// The path of the page behind the request. On and off with [`Source::Path`].
-    Referer,
-    /// The session cookie.
-    Cookie,
 }
 
 /// Why a request has no sandbox. The client is told the same for all of them; operators are not.
@@ -101,18 +76,6 @@ pub fn decide(head: &RequestHead, rules: &RoutingConfig) -> Result<Decision, Rou
     Ok(Decision::Forward(below_prefix(head, rules, sandbox, Source::Cookie, below)))
 }
 
-impl Source {
-    /// The source's name as a metric label.
-    #[must_use]
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Path => "path",
-            Self::Referer => "referer",
-            Self::Cookie => "cookie",
-        }
-    }
-}
-
 impl RouteError {
     /// The rule's name as a metric label.
     #[must_use]
@@ -147,25 +110,14 @@ fn root_websocket(head: &RequestHead, rules: &RoutingConfig) -> Result<Target, R
     if head.path() != ROOT_WEBSOCKET.as_bytes() || !rules.sources.cookie {
         return Err(RouteError::NoRoute);
     }
-    Ok(Target {
-        sandbox: remembered(head, rules)?,
-        source: Source::Cookie,
-        upstream_target: head.target().to_vec(),
-        public_prefix: String::new(),
-        set_cookies: Vec::new(),
-    })
+    Ok(Target::new(remembered(head, rules)?, Source::Cookie, head.target().to_vec()))
 }
 
 /// The target of a request below the prefix, whose path is `rest` behind what `strip` cuts off.
 fn below_prefix(head: &RequestHead, rules: &RoutingConfig, sandbox: SandboxId, source: Source, rest: &[u8]) -> Target {
     let cut = if rules.strip { head.path().len() - rest.len() } else { 0 };
-    Target {
-        public_prefix: if rules.strip { format!("{}{sandbox}", rules.path_prefix) } else { String::new() },
-        sandbox,
-        source,
-        upstream_target: head.target()[cut..].to_vec(),
-        set_cookies: Vec::new(),
-    }
+    let public_prefix = if rules.strip { format!("{}{sandbox}", rules.path_prefix) } else { String::new() };
+    Target { public_prefix, ..Target::new(sandbox, source, head.target()[cut..].to_vec()) }
 }
 
 /// The sandbox in the session cookie.

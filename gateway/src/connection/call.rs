@@ -1,15 +1,16 @@
 //! A request on its way to its sandbox: what both an exchange and an upgrade need.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::account::Account;
 use super::context::Context;
 use super::inbox::{Inbox, ReadHeadError};
-use crate::directory::Located;
+use crate::directory::{Endpoint, LocateError, Located};
 use crate::error::Failure;
 use crate::http::RequestHead;
 use crate::http::rewrite::{self, Forwarding, ResponseRewrite};
-use crate::route::Target;
+use crate::route::{Lookup, Target};
 use crate::sys::Socket;
 use crate::upstream::{self, DialError, DialOutcome, PoolKey};
 
@@ -18,23 +19,38 @@ pub(super) struct Call<'a> {
     pub(super) context: &'a Context,
     pub(super) head: &'a RequestHead,
     pub(super) target: &'a Target,
-    pub(super) located: Located,
+    /// What the directory said.
+    located: Located,
+    /// Where this call goes: the directory's endpoint, or its neighbour at the port that the request names.
+    endpoint: Endpoint,
     pub(super) account: &'a mut Account,
 }
 
 impl<'a> Call<'a> {
-    pub(super) fn new(
+    /// A call to where the sandbox of `target` is now.
+    pub(super) async fn new(
         context: &'a Context,
         head: &'a RequestHead,
         target: &'a Target,
-        located: Located,
         account: &'a mut Account,
-    ) -> Self {
-        Self { context, head, target, located, account }
+    ) -> Result<Self, LocateError> {
+        let located = locate(context, target).await?;
+        let endpoint = endpoint(context, target, located)?;
+        Ok(Self { context, head, target, located, endpoint, account })
     }
 
     pub(super) fn endpoint(&self) -> SocketAddr {
-        self.located.endpoint.address()
+        self.endpoint.address()
+    }
+
+    /// Where the sandbox is now, whatever was said when the call began.
+    pub(super) async fn locate_again(&self) -> Result<Located, LocateError> {
+        locate(self.context, self.target).await
+    }
+
+    /// How long the response head may take.
+    pub(super) fn response_timeout(&self) -> Duration {
+        self.target.handling.response_timeout.unwrap_or(self.context.config().http.response_timeout)
     }
 
     /// Whose connection may carry this call.
@@ -57,13 +73,13 @@ impl<'a> Call<'a> {
         if !first.host_is_gone() {
             return Err(first.into());
         }
-        let directory = &self.context.shared.directory;
-        directory.evict(&self.target.sandbox, self.located.endpoint);
-        let again = directory.locate(&self.target.sandbox).await?;
+        self.context.shared.directory.evict(&self.target.sandbox, self.located.endpoint);
+        let again = self.locate_again().await?;
         if again.endpoint == self.located.endpoint {
             return Err(first.into());
         }
         self.located = again;
+        self.endpoint = endpoint(self.context, self.target, again)?;
         let socket = self.dial_once().await?;
         Ok(self.dialled(socket))
     }
@@ -74,7 +90,7 @@ impl<'a> Call<'a> {
         upstream::dial(
             &self.context.driver,
             self.endpoint(),
-            &self.context.config().upstream,
+            self.target.handling.dial.as_ref().unwrap_or(&self.context.config().upstream.dial),
             |outcome: DialOutcome, time| {
                 if tries > 0 {
                     metrics.dial_retried();
@@ -116,12 +132,30 @@ impl<'a> Call<'a> {
             client_trusted: config.trusted_proxies.iter().any(|net| net.contains(&client)),
             tls: false,
             endpoint: self.endpoint(),
-            host_header: &config.http.host_header,
+            host_header: self.target.handling.host_header.as_ref().unwrap_or(&config.http.host_header),
             upstream_target: &self.target.upstream_target,
             public_prefix: &self.target.public_prefix,
+            agent_prefix: &self.target.agent_prefix,
+            client_is_edge: self.target.handling.client_is_edge,
+            origin: self.target.handling.origin,
+            consumes_authorization: self.target.handling.consumes_authorization,
             cookie_name: &config.routing.cookie_name,
             request_id: self.account.request_id(),
         }
+    }
+}
+
+/// Asks whoever knows where the sandbox is.
+async fn locate(context: &Context, target: &Target) -> Result<Located, LocateError> {
+    match target.lookup {
+        Lookup::Directory => context.shared.directory.locate(&target.sandbox).await,
+    }
+}
+
+fn endpoint(context: &Context, target: &Target, located: Located) -> Result<Endpoint, LocateError> {
+    match target.port {
+        Some(port) => context.shared.directory.at_port(located.endpoint, port),
+        None => Ok(located.endpoint),
     }
 }
 
