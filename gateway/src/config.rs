@@ -31,7 +31,7 @@ use ipnet::IpNet;
 
 use crate::route::SandboxId;
 
-pub use header::{AuthConfig, DialConfig, DnsConfig, HeaderConfig, HeaderLookup, OriginPolicy, SecretText};
+pub use header::{AuthConfig, DnsConfig, HeaderConfig, HeaderLookup, SecretText};
 pub use redis::RedisConfig;
 
 const KIBIBYTE: usize = 1024;
@@ -193,19 +193,15 @@ pub enum HostHeader {
     Endpoint,
     /// What the client sent.
     Pass,
-    /// Always this text.
+    /// Always this text, with the endpoint's port where it says `{port}`.
     Mask(String),
 }
 
 /// Dialling sandboxes, and keeping their connections.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UpstreamConfig {
-    /// How long one TCP connect may take. Pods are a network hop away; 1 s is one lost SYN.
-    pub dial_timeout: Duration,
-    /// How often a dial is tried in all.
-    pub dial_attempts: u32,
-    /// The wait after the n-th failed attempt is n times this.
-    pub dial_backoff: Duration,
+    /// With how much patience a sandbox is dialled.
+    pub dial: DialConfig,
     /// How many idle connections are kept per sandbox and worker.
     pub pool_idle_max: usize,
     /// How long an idle connection is kept. Shorter than the servers' own timeouts, so that they rarely close under a
@@ -213,6 +209,40 @@ pub struct UpstreamConfig {
     pub pool_idle_timeout: Duration,
     /// Where endpoints may lie. Empty: anywhere.
     pub allow: Vec<IpNet>,
+}
+
+/// With how much patience a sandbox is dialled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DialConfig {
+    /// How long one TCP connect may take. Pods are a network hop away; 1 s is one lost SYN.
+    pub timeout: Duration,
+    /// How often a dial is tried in all.
+    pub attempts: u32,
+    /// The wait after the first failed attempt.
+    pub backoff: Duration,
+    /// How the wait grows from one failed attempt to the next.
+    pub growth: Growth,
+}
+
+/// How a wait grows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Growth {
+    /// By the first wait each time: 100, 200, 300 ms.
+    Linear,
+    /// To twice of what it was: 200, 400, 800 ms.
+    Doubling,
+}
+
+/// What a sandbox sees of the Origin of an upgrade.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OriginPolicy {
+    /// What the client sent.
+    #[default]
+    Pass,
+    /// Nothing.
+    Strip,
+    /// An origin that names the Host that the sandbox is sent, for servers that compare the two.
+    Rewrite,
 }
 
 /// Limits of established streams.
@@ -291,15 +321,6 @@ impl Default for RoutingConfig {
     }
 }
 
-impl UpstreamConfig {
-    /// The patience with dials of sources that have none of their own.
-    #[must_use]
-    pub fn dial(&self) -> DialConfig {
-        let Self { dial_timeout: timeout, dial_attempts: attempts, dial_backoff: backoff, .. } = *self;
-        DialConfig { timeout, attempts, backoff, doubles: false }
-    }
-}
-
 impl Sources {
     /// No way in at all.
     pub const NONE: Self =
@@ -325,13 +346,34 @@ impl Default for HttpConfig {
 impl Default for UpstreamConfig {
     fn default() -> Self {
         Self {
-            dial_timeout: Duration::from_secs(1),
-            dial_attempts: 3,
-            dial_backoff: Duration::from_millis(100),
+            dial: DialConfig::default(),
             pool_idle_max: 16,
             pool_idle_timeout: Duration::from_secs(60),
             allow: Vec::new(),
         }
+    }
+}
+
+impl Default for DialConfig {
+    fn default() -> Self {
+        Self {
+            timeout: Duration::from_secs(1),
+            attempts: 3,
+            backoff: Duration::from_millis(100),
+            growth: Growth::Linear,
+        }
+    }
+}
+
+impl DialConfig {
+    /// The wait after failed attempt number `attempt`, which is 1 at least.
+    #[must_use]
+    pub fn wait_after(&self, attempt: u32) -> Duration {
+        let factor = match self.growth {
+            Growth::Linear => attempt,
+            Growth::Doubling => 2_u32.saturating_pow(attempt - 1),
+        };
+        self.backoff.saturating_mul(factor)
     }
 }
 

@@ -24,7 +24,7 @@ use crate::error::Failure;
 use crate::http::answer::{self, Answer, Form};
 use crate::http::upgrade::Upgrade;
 use crate::http::{RequestHead, upgrade};
-use crate::route::{self, Decision, Source, Target};
+use crate::route::{self, Decision, Mode, Source, Target};
 use crate::sys::Socket;
 use account::Account;
 use call::Call;
@@ -127,7 +127,7 @@ async fn respond(
         account.answered(200);
         return Ok(send_answer(inbox, out, keeps).await);
     }
-    let target = match route::decide(head, &context.config().routing)? {
+    let mut target = match route::decide(head, &context.config().routing)? {
         Decision::Forward(target) => target,
         Decision::Redirect { status, location, set_cookies } => {
             let keeps = keeps_alive(head, context);
@@ -138,11 +138,11 @@ async fn respond(
         }
     };
     account.routed(&target);
-    entrance::check(head, &target, context)?;
+    target.handling.consumes_authorization |= entrance::check(head, &target, context)?;
     let forwarded = forward(inbox, head, &target, upgrade, account, context).await;
     match target.source {
         Source::Header => forwarded.map_err(|failure| failure.in_header_contract(target.sandbox.name())),
-        Source::Path | Source::Referer | Source::Cookie => forwarded,
+        _ => forwarded,
     }
 }
 
@@ -155,11 +155,10 @@ async fn forward(
     account: &mut Account,
     context: &Context,
 ) -> Result<Next, Failure> {
-    let located = locate::locate(target, context).await?;
-    let call = Call::new(context, head, target, located, account);
-    match upgrade {
-        None => exchange::exchange(inbox, call).await,
-        Some(upgrade) => handshake::handshake(inbox, call, &upgrade).await,
+    let call = Call::new(context, head, target, account).await?;
+    match (upgrade, &target.mode) {
+        (None, _) => exchange::exchange(inbox, call).await,
+        (Some(upgrade), Mode::Stream) => handshake::handshake(inbox, call, &upgrade).await,
     }
 }
 

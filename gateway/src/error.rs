@@ -120,6 +120,10 @@ impl Failure {
             Self::Auth(AuthError::Missing | AuthError::Invalid) => outward(401, "unauthorized"),
             Self::Auth(AuthError::Forbidden) => outward(403, "forbidden"),
             Self::Locate(LocateError::NotFound) => outward(404, "sandbox_not_found"),
+            Self::Locate(LocateError::NotRunning(_)) => outward(409, "sandbox_not_running"),
+            Self::Locate(LocateError::Stopped) => outward(410, "sandbox_stopped"),
+            Self::Locate(LocateError::Migrating) => outward(503, "sandbox_migrating").retrying(),
+            Self::Locate(LocateError::NoAddress) => outward(503, "sandbox_no_address").retrying(),
             Self::Locate(LocateError::Unavailable) => outward(503, "directory_unavailable").retrying(),
             // The directory has answered, and what it said cannot be dialled: another try in a second will not help.
             Self::Dial(_) | Self::BackendUnreachable { .. } | Self::Locate(LocateError::BadEndpoint(_)) => {
@@ -184,6 +188,8 @@ impl Failure {
             Self::BackendTimeout { name } => format!("Timed out waiting for the backend sandbox: {name}").into(),
             Self::UpstreamEnded(_) => "the sandbox closed the connection before it answered".into(),
             Self::Locate(LocateError::NotFound) => "the directory does not know this sandbox".into(),
+            Self::Locate(LocateError::NotRunning(_)) => "the sandbox is not running".into(),
+            Self::Locate(LocateError::Migrating) => "the sandbox is migrating to a new host, retry shortly".into(),
             Self::Locate(LocateError::Unavailable) => "the directory of sandboxes is not available".into(),
             Self::Locate(LocateError::BadEndpoint(_)) => "the directory's entry for this sandbox cannot be used".into(),
             told => told.to_string().into(),

@@ -211,9 +211,11 @@ fn forwarding(upstream_target: &[u8]) -> Forwarding<'_> {
         host_header: &HostHeader::Endpoint,
         upstream_target,
         public_prefix: "/vnc/1",
+        agent_prefix: "",
+        client_is_edge: false,
+        origin: OriginPolicy::Pass,
+        consumes_authorization: false,
         cookie_name: "vnc_session_id",
-        upgrade_origin: OriginPolicy::Pass,
-        hides_authorization: false,
         hides_sandbox_headers: false,
         request_id: "1",
     }

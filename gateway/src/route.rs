@@ -18,7 +18,7 @@ pub mod target;
 
 pub use header::HeaderError;
 pub use sandbox_id::SandboxId;
-pub use target::{Handling, Lookup, Source, Target};
+pub use target::{Handling, Lookup, Mode, Source, Target};
 
 use crate::config::{RoutingConfig, Sources, WebsocketHint};
 use crate::http::RequestHead;

@@ -111,7 +111,7 @@ pub async fn dial(
             Err(source) if attempts >= config.attempts => {
                 return Err(DialError { endpoint, attempts, source });
             }
-            Err(_) => tokio::time::sleep(config.wait(attempts)).await,
+            Err(_) => tokio::time::sleep(config.wait_after(attempts)).await,
         }
     }
 }

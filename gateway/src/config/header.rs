@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::OriginPolicy;
+
 /// What the header source does with a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeaderConfig {
@@ -27,18 +29,6 @@ pub enum HeaderLookup {
     Dns,
     /// The directory of the other sources.
     Directory,
-}
-
-/// What a sandbox sees of the Origin of an upgrade.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum OriginPolicy {
-    /// What the client sent.
-    #[default]
-    Pass,
-    /// Nothing.
-    Strip,
-    /// `http://` and the Host that the sandbox sees.
-    Rewrite,
 }
 
 /// The names of the cluster, and who answers for them.
@@ -70,32 +60,6 @@ pub struct AuthConfig {
 /// A text that is not printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SecretText(String);
-
-/// Patience with dials.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DialConfig {
-    /// How long one TCP connect may take.
-    pub timeout: Duration,
-    /// How often a dial is tried in all.
-    pub attempts: u32,
-    /// The wait after the first failed attempt.
-    pub backoff: Duration,
-    /// Whether a wait is twice the one before it, or longer by [`DialConfig::backoff`].
-    pub doubles: bool,
-}
-
-impl DialConfig {
-    /// The ladder of the agent-sandbox router: 200, 400 and 800 ms.
-    pub const HEADER: Self =
-        Self { timeout: Duration::from_secs(1), attempts: 4, backoff: Duration::from_millis(200), doubles: true };
-
-    /// The wait after attempt number `attempt`, counted from 1.
-    #[must_use]
-    pub fn wait(&self, attempt: u32) -> Duration {
-        let times = if self.doubles { 1 << attempt.saturating_sub(1).min(16) } else { attempt };
-        self.backoff.saturating_mul(times)
-    }
-}
 
 impl SecretText {
     /// The text; `None` if there is nothing but white space.

@@ -279,17 +279,17 @@ static HTTP: &[Setting] = &[
 static UPSTREAM: &[Setting] = &[
     option!(
         "dial-timeout",
-        One(upstream.dial_timeout, kind::DURATION_POSITIVE),
+        One(upstream.dial.timeout, kind::DURATION_POSITIVE),
         "How long one TCP connect to a sandbox may take."
     ),
     option!(
         "dial-attempts",
-        One(upstream.dial_attempts, count::<u32, 1, 10>()),
+        One(upstream.dial.attempts, count::<u32, 1, 10>()),
         "How often a sandbox is dialled in all."
     ),
     option!(
         "dial-backoff",
-        One(upstream.dial_backoff, kind::DURATION),
+        One(upstream.dial.backoff, kind::DURATION),
         "The wait after the n-th failed attempt is n times this."
     ),
     option!(

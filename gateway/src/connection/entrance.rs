@@ -16,14 +16,17 @@ pub(super) fn asks_health(head: &RequestHead, context: &Context) -> bool {
     context.config().routing.sources.header && head.path() == HEALTH_PATH && matches!(head.method(), "GET" | "HEAD")
 }
 
-/// Whether a request may reach its sandbox. Nothing has been asked about that sandbox yet.
-pub(super) fn check(head: &RequestHead, target: &Target, context: &Context) -> Result<(), AuthError> {
+/// Whether a request may reach its sandbox, about which nothing has been asked yet. Returns whether the Authorization
+/// field was the gateway's.
+pub(super) fn check(head: &RequestHead, target: &Target, context: &Context) -> Result<bool, AuthError> {
     if target.source != Source::Header {
-        return Ok(());
+        return Ok(false);
     }
     let given = auth::credentials(head.values("authorization"));
     let scope = Scope { namespace: target.sandbox.namespace(), name: target.sandbox.name() };
-    context.shared.guard.check(given, scope, header::chooses_address(head), now())
+    let guard = &context.shared.guard;
+    guard.check(given, scope, header::chooses_address(head), now())?;
+    Ok(guard.is_closed())
 }
 
 /// Seconds since 1970.

@@ -76,9 +76,9 @@ fn conclude(done: Result<Next, Broken>, call: &mut Call<'_>) -> Result<Next, Fai
 /// Sends the request and relays the response. Both bodies move at once: a sandbox may answer while it still reads.
 async fn converse(client: &mut Inbox, mut upstream: Inbox, call: &mut Call<'_>) -> Result<Next, Broken> {
     let http = &call.context.config().http;
-    let response_timeout = call.response_timeout();
     let patience = Patience { sender: http.body_timeout, receiver: http.body_timeout };
     let (to_client, to_upstream) = (client.socket.clone(), upstream.socket.clone());
+    let response_timeout = call.response_timeout();
     let begun = Cell::new(false);
     let mut request_body = BodyReader::new(call.head.body());
     let request = call.request_bytes(false);

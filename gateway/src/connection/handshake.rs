@@ -10,9 +10,7 @@ use super::call::{Call, no_response};
 use super::close::{self, Close};
 use super::exchange::{self, INTERIM_MAX};
 use super::inbox::Inbox;
-use super::locate;
 use super::stream::Accepted;
-use crate::directory::LocateError;
 use crate::error::Failure;
 use crate::http::ResponseHead;
 use crate::http::parse::ResponseContext;
@@ -49,8 +47,10 @@ pub(super) async fn handshake(client: &mut Inbox, mut call: Call<'_>, upgrade: &
     let engine = call.context.plan.user.engine();
     let stream = live.open(permit, call.context.index, call.account.client(), call.endpoint(), engine);
     // A sandbox that left the directory during the handshake had no stream yet that could be closed.
-    if locate::has_left(call.target, call.context).await {
-        return Err(LocateError::NotFound.into());
+    if let Err(error) = call.locate_again().await
+        && error.is_gone()
+    {
+        return Err(error.into());
     }
     let sending = tokio::time::timeout(close::ANSWER_TIMEOUT, client.socket.send_bytes(out));
     if !matches!(sending.await, Ok(Ok(_))) {

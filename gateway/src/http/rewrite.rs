@@ -32,12 +32,17 @@ pub struct Forwarding<'a> {
     /// What was cut off the client's path to get there, `/vnc/37579`, with or without a slash at its end; empty if
     /// nothing was.
     pub public_prefix: &'a str,
+    /// What a host agent in between wants in front of the sandbox's paths; empty where there is none. With a boundary:
+    /// `/proxy/a/80` is not the beginning of `/proxy/a/8080`.
+    pub agent_prefix: &'a str,
+    /// The client is the gateway that knows the public side, and this one its host agent.
+    pub client_is_edge: bool,
+    /// What the sandbox sees of the Origin of an upgrade.
+    pub origin: OriginPolicy,
+    /// The Authorization field was the gateway's.
+    pub consumes_authorization: bool,
     /// The gateway's own cookie, which the sandbox never sees.
     pub cookie_name: &'a str,
-    /// What the sandbox sees of the Origin of an upgrade.
-    pub upgrade_origin: OriginPolicy,
-    /// Authorization was for the gateway, and stays with it.
-    pub hides_authorization: bool,
     /// The fields that named the sandbox stay behind.
     pub hides_sandbox_headers: bool,
     /// The id of this request, unless the client brings a good one of its own.
@@ -110,11 +115,18 @@ pub fn request(head: &RequestHead, upgrade: bool, f: &Forwarding<'_>, out: &mut 
             Known::TransferEncoding => out.extend_from_slice(CHUNKED_LINE),
             Known::Claim if f.client_trusted => append_line(field.name, field.value, out),
             Known::Expect if head.version == Version::Http10 => {}
-            Known::Other if is_hidden(field.name, f) => {}
-            Known::Other if upgrade && field.name.eq_ignore_ascii_case(b"origin") => {
-                append_origin(&field, head, f, out);
-            }
-            Known::Other | Known::Accept | Known::Expect | Known::Location | Known::SecFetchMode | Known::SetCookie => {
+            Known::Origin if upgrade && f.origin == OriginPolicy::Strip => {}
+            Known::Origin if upgrade && f.origin == OriginPolicy::Rewrite => append_own_origin(head, f, out),
+            Known::Authorization if f.consumes_authorization => {}
+            Known::Other if f.hides_sandbox_headers && names_sandbox(field.name) => {}
+            Known::Other
+            | Known::Accept
+            | Known::Authorization
+            | Known::Expect
+            | Known::Location
+            | Known::Origin
+            | Known::SecFetchMode
+            | Known::SetCookie => {
                 append_unless_named(&field, &head.fields, head.connection, out);
             }
             // Set below, for one hop only, or a claim nobody may make.
@@ -151,7 +163,8 @@ pub fn response(head: &ResponseHead, f: &Forwarding<'_>, r: &ResponseRewrite<'_>
             Known::Location => append_location(&field, prefix, f, r, out),
             Known::SetCookie => {
                 start_field(field.name, out);
-                set_cookie::append(field.value, prefix, out);
+                let prefix = if f.client_is_edge { b"" } else { prefix };
+                set_cookie::append(field.value, prefix, f.agent_prefix.as_bytes(), out);
                 out.extend_from_slice(b"\r\n");
             }
             Known::Connection | Known::ContentLength | Known::Hop | Known::TransferEncoding | Known::Upgrade => {}
@@ -176,32 +189,30 @@ const UPGRADE_LINES: &[u8] = b"Upgrade: websocket\r\nConnection: Upgrade\r\n";
 fn append_sent_host(head: &RequestHead, f: &Forwarding<'_>, out: &mut Vec<u8>) {
     match f.host_header {
         HostHeader::Pass if !head.host().is_empty() => out.extend_from_slice(head.host()),
-        HostHeader::Mask(text) => out.extend_from_slice(text.as_bytes()),
+        HostHeader::Mask(text) => {
+            let mut parts = text.split("{port}");
+            out.extend_from_slice(parts.next().unwrap_or_default().as_bytes());
+            for part in parts {
+                write!(out, "{}{part}", f.endpoint.port()).expect("a Vec takes every byte");
+            }
+        }
         HostHeader::Pass | HostHeader::Endpoint => {
             write!(out, "{}", f.endpoint).expect("a Vec takes every byte");
         }
     }
 }
 
-/// Whether a field was meant for the gateway alone.
-fn is_hidden(name: &[u8], f: &Forwarding<'_>) -> bool {
-    let begins = |prefix: &[u8]| name.len() >= prefix.len() && name[..prefix.len()].eq_ignore_ascii_case(prefix);
-    f.hides_authorization && name.eq_ignore_ascii_case(b"authorization")
-        || f.hides_sandbox_headers && begins(b"x-sandbox-")
+/// Whether a field is one by which a client names its sandbox.
+fn names_sandbox(name: &[u8]) -> bool {
+    const PREFIX: &[u8] = b"x-sandbox-";
+    name.get(..PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(PREFIX))
 }
 
-/// The Origin of an upgrade. Rewritten it is the origin of the Host that the sandbox sees (RFC 6454 section 7).
-fn append_origin(field: &Field<'_>, head: &RequestHead, f: &Forwarding<'_>, out: &mut Vec<u8>) {
-    match f.upgrade_origin {
-        OriginPolicy::Pass => append_unless_named(field, &head.fields, head.connection, out),
-        OriginPolicy::Strip => {}
-        OriginPolicy::Rewrite => {
-            start_field(field.name, out);
-            out.extend_from_slice(b"http://");
-            append_sent_host(head, f, out);
-            out.extend_from_slice(b"\r\n");
-        }
-    }
+/// The origin of a page that the sandbox served itself, as far as it knows.
+fn append_own_origin(head: &RequestHead, f: &Forwarding<'_>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"Origin: http://");
+    append_sent_host(head, f, out);
+    out.extend_from_slice(b"\r\n");
 }
 
 fn append_cookie(field: &Field<'_>, own: &str, out: &mut Vec<u8>) {
@@ -229,6 +240,18 @@ fn append_forwarded(head: &RequestHead, f: &Forwarding<'_>, out: &mut Vec<u8>) {
     if !host.is_empty() {
         append_line(b"X-Forwarded-Host", host, out);
     }
+    append_forwarded_prefix(head, f, out);
+}
+
+/// X-Forwarded-Prefix, for applications that make URLs of their own: what a trusted proxy has cut off, and then what this
+/// gateway has.
+fn append_forwarded_prefix(head: &RequestHead, f: &Forwarding<'_>, out: &mut Vec<u8>) {
+    let outer = trusted(head, f, Known::ForwardedPrefix).filter(|prefix| prefix.starts_with(b"/")).unwrap_or_default();
+    let own = if f.client_is_edge { "" } else { f.public_prefix.trim_end_matches('/') };
+    let outer = outer.strip_suffix(b"/").unwrap_or(outer);
+    if !outer.is_empty() || !own.is_empty() {
+        append_line(b"X-Forwarded-Prefix", &[outer, own.as_bytes()].concat(), out);
+    }
 }
 
 fn public_scheme<'a>(head: &'a RequestHead, f: &Forwarding<'_>) -> &'a [u8] {
@@ -252,8 +275,10 @@ fn append_location(field: &Field<'_>, prefix: &[u8], f: &Forwarding<'_>, r: &Res
     append_sent_host(r.request, f, &mut sent_host);
     let map = location::Map {
         scheme: public_scheme(r.request, f),
-        host: public_host(r.request, f),
+        // The edge gateway maps a path; only it knows the origin.
+        host: if f.client_is_edge { b"" } else { public_host(r.request, f) },
         prefix,
+        agent_prefix: f.agent_prefix.as_bytes(),
         endpoint: f.endpoint,
         sent_host: &sent_host,
     };

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use super::SandboxId;
 use super::target::{Handling, Lookup, Source, Target};
-use crate::config::{DialConfig, HeaderConfig, HeaderLookup};
+use crate::config::{DialConfig, Growth, HeaderConfig, HeaderLookup};
 use crate::http::RequestHead;
 
 const ID: &str = "x-sandbox-id";
@@ -25,6 +25,14 @@ const PORT: &str = "x-sandbox-port";
 const POD_IP: &str = "x-sandbox-pod-ip";
 const UID: &str = "x-sandbox-uid";
 const TIMEOUT: &str = "x-sandbox-timeout";
+
+/// The router's patience with dials: 200, 400 and 800 ms between four attempts.
+const LADDER: DialConfig = DialConfig {
+    timeout: Duration::from_secs(1),
+    attempts: 4,
+    backoff: Duration::from_millis(200),
+    growth: Growth::Doubling,
+};
 
 /// The port of a request that names none.
 const PORT_DEFAULT: u16 = 8888;
@@ -68,12 +76,6 @@ pub fn chooses_address(head: &RequestHead) -> bool {
     [POD_IP, UID].iter().any(|name| head.values(name).any(|value| !value.is_empty()))
 }
 
-/// Whether `name` is a field of this source.
-#[must_use]
-pub fn is_own(name: &str) -> bool {
-    [ID, NAMESPACE, PORT, POD_IP, UID, TIMEOUT].iter().any(|own| name.eq_ignore_ascii_case(own))
-}
-
 fn named(head: &RequestHead, rules: &HeaderConfig, id: &[u8]) -> Result<Target, HeaderError> {
     let id = label(id).ok_or(HeaderError::Id)?;
     let namespace = sent(head, NAMESPACE).map_err(|_| HeaderError::Namespace)?;
@@ -91,10 +93,11 @@ fn named(head: &RequestHead, rules: &HeaderConfig, id: &[u8]) -> Result<Target, 
     // A directory knows the port; elsewhere there is a port for whoever names none.
     let port = if lookup == Lookup::Directory { port } else { Some(port.unwrap_or(PORT_DEFAULT)) };
     let handling = Handling {
-        dial: Some(DialConfig::HEADER),
+        dial: Some(LADDER),
         response_timeout: sent(head, TIMEOUT).ok().flatten().and_then(timeout_of),
         origin: rules.upgrade_origin,
         strips_sandbox_headers: rules.strip_sandbox_headers,
+        ..Handling::default()
     };
     Ok(Target { lookup, port, handling, ..Target::new(sandbox, Source::Header, head.target().to_vec()) })
 }

@@ -34,10 +34,10 @@ fn flags_win_over_variables_over_the_file_over_defaults() {
     assert_eq!(origins.first("workers"), Origin::Flag { name: "workers" });
     assert_eq!(raw.admin, "127.0.0.1:2".parse().unwrap());
     assert_eq!(origins.first("admin"), Origin::Variable { name: "GATEWAY_ADMIN".into() });
-    assert_eq!(raw.upstream.dial_attempts, 1);
+    assert_eq!(raw.upstream.dial.attempts, 1);
     let line = Origin::File { path: file.path().to_owned(), line: 3, key: "dial_attempts".into() };
     assert_eq!(origins.first("dial-attempts"), line);
-    assert_eq!(raw.upstream.dial_backoff, Raw::default().upstream.dial_backoff);
+    assert_eq!(raw.upstream.dial.backoff, Raw::default().upstream.dial.backoff);
 }
 
 #[test]

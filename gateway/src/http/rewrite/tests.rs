@@ -17,9 +17,11 @@ fn forwarding() -> Forwarding<'static> {
         host_header: &ENDPOINT,
         upstream_target: b"/x?y",
         public_prefix: "/vnc/7",
+        agent_prefix: "",
+        client_is_edge: false,
+        origin: OriginPolicy::Pass,
+        consumes_authorization: false,
         cookie_name: "vnc_session_id",
-        upgrade_origin: OriginPolicy::Pass,
-        hides_authorization: false,
         hides_sandbox_headers: false,
         request_id: "id-1",
     }
@@ -51,7 +53,7 @@ fn kept(fields: &str) -> String {
     let text = forwarded(fields, &forwarding());
     let start = "GET /x?y HTTP/1.1\r\nHost: 10.0.0.1:6080\r\n";
     let end = "X-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: gw:8080\r\n\
-     X-Request-Id: id-1\r\n\r\n";
+     X-Forwarded-Prefix: /vnc/7\r\nX-Request-Id: id-1\r\n\r\n";
     let kept = text.strip_prefix(start).and_then(|text| text.strip_suffix(end));
     kept.unwrap_or_else(|| panic!("{text}")).to_owned()
 }
@@ -147,7 +149,7 @@ fn claims_of_trusted_proxies_are_passed_on() {
     let text = forwarded(fields, &f);
     let end = "Forwarded: for=x\r\nX-Forwarded-For: 198.51.100.1, 198.51.100.2, 192.0.2.7\r\n\
      X-Forwarded-Proto: https\r\n\
-               X-Forwarded-Host: public.example\r\nX-Request-Id: id-1\r\n\r\n";
+               X-Forwarded-Host: public.example\r\nX-Forwarded-Prefix: /vnc/7\r\nX-Request-Id: id-1\r\n\r\n";
     assert!(text.ends_with(end), "{text}");
     let text = forwarded("X-Forwarded-Proto: h<\r\nX-Forwarded-Host: a/b\r\n", &f);
     assert!(text.contains("X-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: gw:8080\r\n"));
@@ -373,6 +375,40 @@ proptest! {
         prop_assert_eq!(again.body(), head.body());
         prop_assert_eq!(again.asks_websocket(), upgrade);
         prop_assert!(again.wants_keep_alive());
+    }
+}
+
+#[test]
+fn a_masked_host_has_the_endpoints_port_where_it_says_so() {
+    let host_header = HostHeader::Mask("localhost:{port}".to_owned());
+    let text = forwarded("", &Forwarding { host_header: &host_header, ..forwarding() });
+    assert!(text.contains("\r\nHost: localhost:6080\r\n"), "{text}");
+}
+
+#[test]
+fn a_trusted_proxys_prefix_stands_before_the_gateways() {
+    let f = Forwarding { client_trusted: true, ..forwarding() };
+    assert!(forwarded("X-Forwarded-Prefix: /outer/\r\n", &f).contains("X-Forwarded-Prefix: /outer/vnc/7\r\n"));
+    assert!(forwarded("X-Forwarded-Prefix: /evil\r\n", &forwarding()).contains("X-Forwarded-Prefix: /vnc/7\r\n"));
+    assert!(!forwarded("", &Forwarding { public_prefix: "", ..forwarding() }).contains("X-Forwarded-Prefix"));
+}
+
+#[test]
+fn origin_is_changed_on_upgrades_alone_and_a_used_authorization_stays_behind() {
+    let head = request_head("GET /x HTTP/1.1\r\nHost: gw\r\nOrigin: http://gw\r\nAuthorization: Bearer t\r\n\r\n");
+    for (origin, upgrade, seen) in [
+        (OriginPolicy::Pass, true, Some("http://gw")),
+        (OriginPolicy::Strip, true, None),
+        (OriginPolicy::Rewrite, true, Some("http://10.0.0.1:6080")),
+        (OriginPolicy::Strip, false, Some("http://gw")),
+    ] {
+        let mut out = Vec::new();
+        let f = Forwarding { origin, consumes_authorization: true, ..forwarding() };
+        request(&head, upgrade, &f, &mut out);
+        let text = String::from_utf8(out).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix("Origin: "));
+        assert_eq!(line, seen, "{origin:?}");
+        assert!(!text.contains("Authorization"), "{text}");
     }
 }
 
