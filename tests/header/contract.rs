@@ -5,7 +5,7 @@ use gateway_tests::pod::{Absent, Pod};
 use gateway_tests::wire::{Client, UPGRADE_FIELDS};
 
 use super::{ask, detail, named, open, pod};
-use crate::scene::{get, ok};
+use crate::scene::{get, ok, until};
 
 #[test]
 fn each_malformed_field_has_its_own_400() {
@@ -65,7 +65,10 @@ fn a_pod_is_reached_at_its_address() {
     let answer = ask(&gateway, &format!("{}X-Sandbox-Pod-IP: 127.0.0.1\r\n", named(pod.address().port())));
     assert_eq!((answer.status(), answer.text().as_str()), (200, "here"));
     assert_eq!(dns.asked("box.default.svc.cluster.local"), 0, "nobody is asked for a name");
-    assert_eq!(gateway.metric("gateway_http_requests_total", &[("source", "header")]).unwrap(), 1.0);
+    // It is counted once the answer is out.
+    until("the request to be counted", || {
+        gateway.metric("gateway_http_requests_total", &[("source", "header")]).unwrap() >= 1.0
+    });
 }
 
 /// Trap 45. The path is what the client sent, to the byte (trap 41), and so is the query (trap 42).
