@@ -48,8 +48,8 @@ pub struct Located {
     /// Where the sandbox listens.
     pub endpoint: Endpoint,
     /// Changes whenever the endpoint of this sandbox changed, or the sandbox left and came back: a connection that was
-    /// opened under another generation may lead to somebody else. Never used twice in one process; 0 only for an address
-    /// that the client named.
+    /// opened under another generation may lead to somebody else. Never used twice in one process; 0 only for an
+    /// address that the client named.
     pub generation: u64,
 }
 

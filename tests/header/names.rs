@@ -26,7 +26,7 @@ fn the_next_request_follows_a_name_once_its_time_to_live_is_over() {
     let mut asked = || client.ask(get("/x", &named(first.address().port()))).unwrap().text();
     assert_eq!(asked(), "first");
     dns.set(NAME, SECOND, 600);
-    crate::scene::until("the second pod", {
+    until("the second pod", {
         let asked = std::cell::RefCell::new(&mut asked);
         move || (asked.borrow_mut())() == "second"
     });

@@ -1,3 +1,5 @@
+//! Tokens that open, and all the ways in which they do not.
+
 use proptest::prelude::*;
 
 use super::*;

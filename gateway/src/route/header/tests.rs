@@ -1,3 +1,5 @@
+//! The fields one by one: what is taken, and what each refusal is called.
+
 use proptest::prelude::*;
 
 use super::*;
