@@ -97,6 +97,7 @@ impl Failure {
             Self::BodyTimeout => outward(408, "body_timeout").closing(),
             Self::Upgrade(UpgradeError::WebsocketVersion) => outward(426, "upgrade_required").closing(),
             Self::Upgrade(_) | Self::Body(_) => outward(400, "bad_request").closing(),
+            Self::Route(RouteError::Port | RouteError::Id) => outward(400, "invalid_name"),
             Self::Route(_) => outward(404, "no_route"),
             Self::Locate(LocateError::NotFound) => outward(404, "sandbox_not_found"),
             Self::Locate(LocateError::NotRunning(_)) => outward(409, "sandbox_not_running"),

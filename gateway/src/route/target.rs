@@ -43,6 +43,14 @@ pub enum Source {
     Referer,
     /// The session cookie.
     Cookie,
+    /// The first label of the Host.
+    Host,
+    /// The path in which another gateway asks this one, its host agent.
+    Agent,
+    /// The service prefix in front of the path.
+    Prefix,
+    /// Nothing: it goes to the default sandbox.
+    Default,
 }
 
 /// How an endpoint is found.
@@ -100,7 +108,8 @@ impl Target {
 
 impl Source {
     /// Every source.
-    pub const ALL: [Self; 3] = [Self::Path, Self::Referer, Self::Cookie];
+    pub const ALL: [Self; 7] =
+        [Self::Path, Self::Referer, Self::Cookie, Self::Host, Self::Agent, Self::Prefix, Self::Default];
 
     /// The source's name as a metric label.
     #[must_use]
@@ -109,6 +118,10 @@ impl Source {
             Self::Path => "path",
             Self::Referer => "referer",
             Self::Cookie => "cookie",
+            Self::Host => "host",
+            Self::Agent => "agent",
+            Self::Prefix => "prefix",
+            Self::Default => "default",
         }
     }
 }

@@ -240,7 +240,10 @@ fn text_of(setting: &Setting) -> BoxedStrategy<String> {
         "NAME" => "[!-~&&[^\"(),/:;<=>?@\\[\\]\\\\{}]]{1,20}".boxed(),
         "PATH" => "(/[A-Za-z0-9_~-]{1,9}){1,3}/".boxed(),
         "FILTER" => "(info|debug|error)(,[a-z]{1,9}=(off|trace))?".boxed(),
-        "SOURCE" => "path|cookie|host|header|prefix|broker".boxed(),
+        "SOURCE" => "path|cookie|host|agent|header|prefix|broker".boxed(),
+        "PATTERN" => "[a-z]{0,3}(\\{port\\}-\\{sandbox\\}|\\{sandbox\\}-p\\{port\\})[0-9]{0,2}".boxed(),
+        "DOMAIN" => "[a-z][a-z0-9-]{0,9}(\\.[a-z]{1,9}){0,2}".boxed(),
+        "ID" => "([a-c]{1,9}/)?[a-z0-9][a-z0-9._-]{0,9}".boxed(),
         "endpoint|pass|mask:TEXT" => "endpoint|pass|mask:[a-z.]{1,9}".boxed(),
         // A choice names its values.
         choices => proptest::sample::select(choices.split('|').map(str::to_owned).collect::<Vec<_>>()).boxed(),
