@@ -45,4 +45,6 @@ mod upstream;
 #[cfg(test)]
 mod users;
 #[cfg(test)]
+mod ways;
+#[cfg(test)]
 mod webvnc;

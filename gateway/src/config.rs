@@ -4,6 +4,8 @@
 //! the README. What the operator wrote, and where, is `raw`'s business: nothing behind this file knows flags or files.
 
 pub mod choice;
+mod dial;
+mod host_pattern;
 pub mod kind;
 pub mod option;
 pub mod options;
@@ -31,7 +33,9 @@ use ipnet::IpNet;
 
 use crate::route::SandboxId;
 
+pub use dial::{DialConfig, Growth};
 pub use header::{AuthConfig, DnsConfig, HeaderConfig, HeaderLookup, SecretText};
+pub use host_pattern::HostPattern;
 pub use redis::RedisConfig;
 
 const KIBIBYTE: usize = 1024;
@@ -120,9 +124,29 @@ pub struct RoutingConfig {
     pub websocket_hint: WebsocketHint,
     /// The header source.
     pub header: HeaderConfig,
+    /// How host names name sandboxes.
+    pub host: HostRules,
+    /// What a host agent wants in front of a sandbox's id, its port and its paths: the Host source writes it, the agent
+    /// source reads it. Begins and ends with a slash.
+    pub agent_prefix: String,
+    /// Below which path the prefix source works. Begins and ends with a slash.
+    pub service_prefix: String,
+    /// The sandbox of requests that no source covers.
+    pub default_sandbox: Option<SandboxId>,
 }
 
-/// Which ways in exist, in order of precedence: header, host, path, cookie. `prefix` and `broker` stand beside them.
+/// How host names name sandboxes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostRules {
+    /// The first label.
+    pub pattern: HostPattern,
+    /// What follows it, in lower case. Empty: anything.
+    pub domains: Vec<String>,
+    /// Whether a sandbox's endpoint is that of a host agent, instead of the pod's own address.
+    pub agent: bool,
+}
+
+/// Which ways in exist, in order of precedence: header, host, agent, prefix, path, cookie. `broker` stands beside them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sources {
     /// `/vnc/37579/...`
@@ -131,6 +155,8 @@ pub struct Sources {
     pub cookie: bool,
     /// `49999-cl-abc.example.com`
     pub host: bool,
+    /// `/proxy/cl-abc/49999/...`, from another gateway.
+    pub agent: bool,
     /// `X-Sandbox-ID` and its companions.
     pub header: bool,
     /// A service prefix in front of the path.
@@ -209,28 +235,6 @@ pub struct UpstreamConfig {
     pub pool_idle_timeout: Duration,
     /// Where endpoints may lie. Empty: anywhere.
     pub allow: Vec<IpNet>,
-}
-
-/// With how much patience a sandbox is dialled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DialConfig {
-    /// How long one TCP connect may take. Pods are a network hop away; 1 s is one lost SYN.
-    pub timeout: Duration,
-    /// How often a dial is tried in all.
-    pub attempts: u32,
-    /// The wait after the first failed attempt.
-    pub backoff: Duration,
-    /// How the wait grows from one failed attempt to the next.
-    pub growth: Growth,
-}
-
-/// How a wait grows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Growth {
-    /// By the first wait each time: 100, 200, 300 ms.
-    Linear,
-    /// To twice of what it was: 200, 400, 800 ms.
-    Doubling,
 }
 
 /// What a sandbox sees of the Origin of an upgrade.
@@ -317,14 +321,25 @@ impl Default for RoutingConfig {
             cookie_name: "vnc_session_id".to_owned(),
             websocket_hint: WebsocketHint::Redirect,
             header: HeaderConfig::default(),
+            host: HostRules::default(),
+            agent_prefix: "/proxy/".to_owned(),
+            service_prefix: "/sandboxes/".to_owned(),
+            default_sandbox: None,
         }
+    }
+}
+
+impl Default for HostRules {
+    fn default() -> Self {
+        let pattern = HostPattern::parse("{port}-{sandbox}").expect("the default is a pattern");
+        Self { pattern, domains: Vec::new(), agent: false }
     }
 }
 
 impl Sources {
     /// No way in at all.
     pub const NONE: Self =
-        Self { path: false, cookie: false, host: false, header: false, prefix: false, broker: false };
+        Self { path: false, cookie: false, host: false, agent: false, header: false, prefix: false, broker: false };
 }
 
 impl Default for HttpConfig {
@@ -351,29 +366,6 @@ impl Default for UpstreamConfig {
             pool_idle_timeout: Duration::from_secs(60),
             allow: Vec::new(),
         }
-    }
-}
-
-impl Default for DialConfig {
-    fn default() -> Self {
-        Self {
-            timeout: Duration::from_secs(1),
-            attempts: 3,
-            backoff: Duration::from_millis(100),
-            growth: Growth::Linear,
-        }
-    }
-}
-
-impl DialConfig {
-    /// The wait after failed attempt number `attempt`, which is 1 at least.
-    #[must_use]
-    pub fn wait_after(&self, attempt: u32) -> Duration {
-        let factor = match self.growth {
-            Growth::Linear => attempt,
-            Growth::Doubling => 2_u32.saturating_pow(attempt - 1),
-        };
-        self.backoff.saturating_mul(factor)
     }
 }
 

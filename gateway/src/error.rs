@@ -116,6 +116,7 @@ impl Failure {
             Self::Upgrade(UpgradeError::WebsocketVersion) => outward(426, "upgrade_required").closing(),
             Self::Upgrade(_) | Self::Body(_) => outward(400, "bad_request").closing(),
             Self::Route(RouteError::Header(_)) => outward(400, "bad_request"),
+            Self::Route(RouteError::Port | RouteError::Id) => outward(400, "invalid_name"),
             Self::Route(_) => outward(404, "no_route"),
             Self::Auth(AuthError::Missing | AuthError::Invalid) => outward(401, "unauthorized"),
             Self::Auth(AuthError::Forbidden) => outward(403, "forbidden"),

@@ -8,10 +8,13 @@
 //! Referer, and the WebSocket does through the `path` parameter of `hint`. The cookie remains for clients that have
 //! none of these.
 
+mod agent;
 mod cookie;
 pub mod header;
 mod hint;
+mod host;
 mod path;
+mod prefix;
 mod referer;
 pub mod sandbox_id;
 pub mod target;
@@ -20,7 +23,7 @@ pub use header::HeaderError;
 pub use sandbox_id::SandboxId;
 pub use target::{Handling, Lookup, Mode, Source, Target};
 
-use crate::config::{RoutingConfig, Sources, WebsocketHint};
+use crate::config::{RoutingConfig, WebsocketHint};
 use crate::http::RequestHead;
 use cookie::Remembered;
 use path::Named;
@@ -33,7 +36,7 @@ const ROOT_WEBSOCKET: &str = "/websockify";
 pub enum Decision {
     /// It goes to a sandbox.
     Forward(Target),
-    /// The client is sent to another URL of the same sandbox. Only the path source redirects.
+    /// The client is sent to another URL of the same sandbox. Only sources in the path redirect.
     Redirect {
         /// 308 for the missing slash, which holds for ever. 302 for the WebSocket hint, which must not be stored.
         status: u16,
@@ -44,7 +47,7 @@ pub enum Decision {
     },
 }
 
-/// Why a request has no sandbox. The client is told the same for all of them; operators are not.
+/// Why a request has no sandbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RouteError {
     /// The path lies beside everything that the sources cover, or its source is off.
@@ -56,21 +59,40 @@ pub enum RouteError {
     /// As [`RouteError::Unnamed`], and there is a session cookie that holds no id.
     #[error("the session cookie holds no sandbox id")]
     CookieMalformed,
+    /// A port is named that is none.
+    #[error("invalid port")]
+    Port,
+    /// A sandbox is named in a way in which none can be called.
+    #[error("invalid sandbox ID")]
+    Id,
     /// The header source is the only one, or was meant, and its fields name no sandbox.
     #[error("{0}")]
     Header(#[from] HeaderError),
 }
 
-/// Decides a request. The headers win over the path, the path over the Referer, and the Referer over the cookie.
+/// A source of its own: `None` for a request that is none of its.
+type Decide = fn(&RequestHead, &RoutingConfig) -> Option<Result<Decision, RouteError>>;
+
+/// Decides a request. The headers win over the Host, the Host over the path, the path over the Referer, and the
+/// Referer over the cookie.
 pub fn decide(head: &RequestHead, rules: &RoutingConfig) -> Result<Decision, RouteError> {
-    if rules.sources.header {
-        if let Some(named) = header::target(head, &rules.header) {
-            return Ok(Decision::Forward(named?));
+    let asked: [(bool, Decide); 4] = [
+        (rules.sources.header, header::decide),
+        (rules.sources.host, host::decide),
+        (rules.sources.agent, agent::decide),
+        (rules.sources.prefix, prefix::decide),
+    ];
+    let found = asked.into_iter().filter(|(is_on, _)| *is_on).find_map(|(_, decide)| decide(head, rules));
+    match (found.unwrap_or_else(|| session(head, rules)), &rules.default_sandbox) {
+        (Err(RouteError::NoRoute), Some(sandbox)) => {
+            Ok(Decision::Forward(Target::new(sandbox.clone(), Source::Default, head.target().to_vec())))
         }
-        if rules.sources == (Sources { header: true, ..Sources::NONE }) {
-            return Err(HeaderError::IdMissing.into());
-        }
+        (decided, _) => decided,
     }
+}
+
+/// Decides a request of a session that began below the path prefix.
+fn session(head: &RequestHead, rules: &RoutingConfig) -> Result<Decision, RouteError> {
     let Some(below) = path::below(head.path(), &rules.path_prefix) else {
         return root_websocket(head, rules).map(Decision::Forward);
     };
@@ -97,6 +119,8 @@ impl RouteError {
             Self::NoRoute => "no_route",
             Self::Unnamed => "unnamed",
             Self::CookieMalformed => "cookie_malformed",
+            Self::Port => "port",
+            Self::Id => "id",
             Self::Header(_) => "header",
         }
     }

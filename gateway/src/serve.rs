@@ -114,8 +114,8 @@ pub fn run(config: Config) -> Result<(), ServeError> {
 }
 
 fn check_build(config: &Config) -> Result<(), ServeError> {
-    let Sources { path: _, cookie: _, host, header: _, prefix, broker } = config.routing.sources;
-    let missing = [("host", host), ("prefix", prefix), ("broker", broker)];
+    let Sources { path: _, cookie: _, host: _, agent: _, prefix: _, header: _, broker } = config.routing.sources;
+    let missing = [("broker", broker)];
     if let Some((source, _)) = missing.into_iter().find(|(_, wanted)| *wanted) {
         return Err(ServeError::NotInThisBuild(format!("source '{source}'")));
     }

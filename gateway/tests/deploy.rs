@@ -31,7 +31,10 @@ fn the_example_shows_every_option_at_its_default() {
         .map(Setting::key)
         // Described, but not at a default: these have none, and the embedded directory has a table.
         .filter(|key| {
-            !matches!(key.as_str(), "auth_token" | "dns_server" | "redis" | "redis_password_file" | "sandbox")
+            !matches!(
+                key.as_str(),
+                "auth_token" | "default_sandbox" | "dns_server" | "redis" | "redis_password_file" | "sandbox"
+            )
         })
         .chain(["sandboxes".to_owned()])
         .collect();

@@ -21,6 +21,8 @@ pub enum Source {
     Cookie,
     /// See [`Sources::host`].
     Host,
+    /// See [`Sources::agent`].
+    Agent,
     /// See [`Sources::header`].
     Header,
     /// See [`Sources::prefix`].
@@ -88,6 +90,7 @@ impl Choice for Source {
         ("path", Self::Path),
         ("cookie", Self::Cookie),
         ("host", Self::Host),
+        ("agent", Self::Agent),
         ("header", Self::Header),
         ("prefix", Self::Prefix),
         ("broker", Self::Broker),
@@ -128,6 +131,7 @@ impl Sources {
             Source::Path => &mut self.path,
             Source::Cookie => &mut self.cookie,
             Source::Host => &mut self.host,
+            Source::Agent => &mut self.agent,
             Source::Header => &mut self.header,
             Source::Prefix => &mut self.prefix,
             Source::Broker => &mut self.broker,

@@ -13,7 +13,11 @@ use tracing_subscriber::EnvFilter;
 
 use super::choice::{self, Choice};
 use super::peer::{RedisUrl, SandboxEntry};
-use super::{EngineChoice, HeaderLookup, HostHeader, IoChoice, LogFormat, OriginPolicy, SecretText, WebsocketHint};
+use super::{
+    EngineChoice, HeaderLookup, HostHeader, HostPattern, IoChoice, LogFormat, OriginPolicy, SecretText, WebsocketHint,
+};
+use crate::route::SandboxId;
+use crate::route::sandbox_id::SandboxIdError;
 
 /// How values of one sort are written.
 pub struct Kind<T> {
@@ -104,21 +108,6 @@ pub const SECRET: Kind<SecretText> = Kind {
     show: |_| "***".to_owned(),
 };
 
-/// A domain: labels of RFC 1123 section 2.1, with dots between them.
-pub const DOMAIN: Kind<String> = Kind {
-    placeholder: "DOMAIN",
-    parse: |text| {
-        let is_inner = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
-        let is_label = |label: &str| (1..=63).contains(&label.len()) && label.bytes().all(is_inner);
-        let good = text.len() <= DOMAIN_BYTES_MAX && text.split('.').all(is_label);
-        if good { Ok(text.to_owned()) } else { Err(expected("a domain such as cluster.local", text)) }
-    },
-    show: String::clone,
-};
-
-/// What leaves room for the names of a sandbox and its namespace in the 253 bytes of a DNS name.
-const DOMAIN_BYTES_MAX: usize = 253 - 63 - 63 - ".".len() - ".svc.".len();
-
 /// What a sandbox sees as Host.
 pub const HOST_HEADER: Kind<HostHeader> = Kind {
     placeholder: "endpoint|pass|mask:TEXT",
@@ -132,6 +121,29 @@ pub const HOST_HEADER: Kind<HostHeader> = Kind {
 
 /// A path that begins and ends with a slash.
 pub const PATH_PREFIX: Kind<String> = Kind { placeholder: "PATH", parse: parse_path_prefix, show: String::clone };
+
+/// How a host's first label names port and sandbox.
+pub const HOST_PATTERN: Kind<HostPattern> =
+    Kind { placeholder: "PATTERN", parse: HostPattern::parse, show: HostPattern::to_string };
+
+/// A domain name, in lower case and without dots at its ends.
+pub const DOMAIN: Kind<String> = Kind {
+    placeholder: "DOMAIN",
+    parse: |text| {
+        let label = |label: &str| {
+            !label.is_empty() && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        };
+        if text.split('.').all(label) { Ok(text.to_owned()) } else { Err(expected("a domain such as a.example", text)) }
+    },
+    show: String::clone,
+};
+
+/// A sandbox's id.
+pub const SANDBOX_ID: Kind<SandboxId> = Kind {
+    placeholder: "ID",
+    parse: |text| text.parse().map_err(|error: SandboxIdError| error.to_string()),
+    show: SandboxId::to_string,
+};
 
 /// A cookie's name: a token of RFC 9110 section 5.6.2.
 pub const COOKIE_NAME: Kind<String> = Kind {

@@ -140,8 +140,8 @@ static ROUTING: &[Setting] = &[
     option!(
         "source",
         Many(sources, kind::SOURCE),
-        "How requests may name their sandbox: path, cookie, host, header, prefix, broker. What is not listed does not \
-         exist."
+        "How requests may name their sandbox: path, cookie, host, agent, header, prefix, broker. What is not listed \
+         does not exist."
     ),
     option!(
         "path-prefix",
@@ -159,6 +159,36 @@ static ROUTING: &[Setting] = &[
         One(routing.websocket_hint, kind::WEBSOCKET_HINT),
         "How noVNC learns its WebSocket path, so that two tabs keep to their own sandboxes: by a redirect that adds \
          the path parameter, by the cookie alone, or not at all."
+    ),
+    option!(
+        "host-pattern",
+        One(routing.host.pattern, kind::HOST_PATTERN),
+        "How the host source reads the first label of a host name."
+    ),
+    option!(
+        "host-domain",
+        Many(routing.host.domains, kind::DOMAIN),
+        "What follows that label; without any, every domain does. Other hosts are for the other sources."
+    ),
+    option!(
+        "host-agent",
+        One(routing.host.agent, kind::SWITCH),
+        "Whether the directory names host agents, which are asked for /proxy/ID/PORT/..., instead of the pods."
+    ),
+    option!(
+        "agent-prefix",
+        One(routing.agent_prefix, kind::PATH_PREFIX),
+        "What stands before ID/PORT on the way to a host agent, and where the agent source lives."
+    ),
+    option!(
+        "service-prefix",
+        One(routing.service_prefix, kind::PATH_PREFIX),
+        "Where the prefix source lives: NAMESPACE/ID/PORT/... follows."
+    ),
+    option!(
+        "default-sandbox",
+        Maybe(routing.default_sandbox, kind::SANDBOX_ID),
+        "The sandbox that gets the requests which no source covers; without one they are answered with 404."
     ),
     option!(
         "trusted-proxy",
@@ -272,7 +302,8 @@ static HTTP: &[Setting] = &[
     option!(
         "host-header",
         One(http.host_header, kind::HOST_HEADER),
-        "The Host that the sandbox sees: its own endpoint, what the client sent, or always the same text."
+        "The Host that the sandbox sees: its own endpoint, what the client sent, or always the same text, with \
+         the port where it says {port}."
     ),
 ];
 

@@ -1,8 +1,9 @@
 //! What the operator wrote: every option's value before names are resolved and a directory is chosen.
 //!
 //! Five layers, the higher one wins option by option (a list replaces the lower list as a whole): command-line flags,
-//! `GATEWAY_*` environment variables, the configuration file, the agent-sandbox router's variables, the defaults. All layers are read and checked to the end,
-//! also where a higher one overrules them, so that one run reports every mistake.
+//! `GATEWAY_*` environment variables, the configuration file, the agent-sandbox router's variables, the defaults. All
+//! layers are read and checked to the end, also where a higher one overrules them, so that one run reports every
+//! mistake.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;

@@ -243,8 +243,8 @@ fn append_forwarded(head: &RequestHead, f: &Forwarding<'_>, out: &mut Vec<u8>) {
     append_forwarded_prefix(head, f, out);
 }
 
-/// X-Forwarded-Prefix, for applications that make URLs of their own: what a trusted proxy has cut off, and then what this
-/// gateway has.
+/// X-Forwarded-Prefix, for applications that make URLs of their own: what a trusted proxy has cut off, and then what
+/// this gateway has.
 fn append_forwarded_prefix(head: &RequestHead, f: &Forwarding<'_>, out: &mut Vec<u8>) {
     let outer = trusted(head, f, Known::ForwardedPrefix).filter(|prefix| prefix.starts_with(b"/")).unwrap_or_default();
     let own = if f.client_is_edge { "" } else { f.public_prefix.trim_end_matches('/') };

@@ -25,17 +25,16 @@ pub(super) fn append(value: &[u8], prefix: &[u8], agent_prefix: &[u8], out: &mut
         if !is_below(path, prefix) {
             out.extend_from_slice(prefix);
         }
+        if !path.starts_with(b"/") {
+            out.push(b'/');
+        }
         out.extend_from_slice(path);
     }
 }
 
-/// `path` without `prefix`, if it lies below it; the root then is `/`.
+/// `path` without `prefix`, if it lies below it. What is left may lack its slash.
 pub(super) fn without_prefix<'a>(path: &'a [u8], prefix: &[u8]) -> &'a [u8] {
-    match path.strip_prefix(prefix) {
-        Some(rest) if is_below(path, prefix) && rest.starts_with(b"/") => rest,
-        Some(b"") if !prefix.is_empty() => b"/",
-        _ => path,
-    }
+    if is_below(path, prefix) { &path[prefix.len()..] } else { path }
 }
 
 /// Whether `path` is `prefix` or lies below it: `/a/80/x` is below `/a/80`, `/a/8080` is not.

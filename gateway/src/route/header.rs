@@ -14,9 +14,9 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::SandboxId;
 use super::target::{Handling, Lookup, Source, Target};
-use crate::config::{DialConfig, Growth, HeaderConfig, HeaderLookup};
+use super::{Decision, RouteError, SandboxId};
+use crate::config::{DialConfig, Growth, HeaderConfig, HeaderLookup, RoutingConfig, Sources};
 use crate::http::RequestHead;
 
 const ID: &str = "x-sandbox-id";
@@ -60,8 +60,15 @@ pub enum HeaderError {
     Address,
 }
 
+/// Decides a request with an id. One without is this source's mistake where there is no other source.
+pub(super) fn decide(head: &RequestHead, rules: &RoutingConfig) -> Option<Result<Decision, RouteError>> {
+    let only = rules.sources == (Sources { header: true, ..Sources::NONE }) && rules.default_sandbox.is_none();
+    let named = target(head, &rules.header).or_else(|| only.then_some(Err(HeaderError::IdMissing)))?;
+    Some(named.map(Decision::Forward).map_err(RouteError::from))
+}
+
 /// The target that the fields name; `None` without an id.
-pub(super) fn target(head: &RequestHead, rules: &HeaderConfig) -> Option<Result<Target, HeaderError>> {
+fn target(head: &RequestHead, rules: &HeaderConfig) -> Option<Result<Target, HeaderError>> {
     match sent(head, ID) {
         Ok(None) => None,
         Ok(Some(id)) => Some(named(head, rules, id)),

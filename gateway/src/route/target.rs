@@ -46,6 +46,14 @@ pub enum Source {
     Cookie,
     /// `X-Sandbox-ID` and its companions.
     Header,
+    /// The first label of the Host.
+    Host,
+    /// The path in which another gateway asks this one, its host agent.
+    Agent,
+    /// The service prefix in front of the path.
+    Prefix,
+    /// Nothing: it goes to the default sandbox.
+    Default,
 }
 
 /// How an endpoint is found.
@@ -110,7 +118,8 @@ impl Target {
 
 impl Source {
     /// Every source.
-    pub const ALL: [Self; 4] = [Self::Path, Self::Referer, Self::Cookie, Self::Header];
+    pub const ALL: [Self; 8] =
+        [Self::Path, Self::Referer, Self::Cookie, Self::Host, Self::Agent, Self::Prefix, Self::Header, Self::Default];
 
     /// The source's name as a metric label.
     #[must_use]
@@ -120,6 +129,10 @@ impl Source {
             Self::Referer => "referer",
             Self::Cookie => "cookie",
             Self::Header => "header",
+            Self::Host => "host",
+            Self::Agent => "agent",
+            Self::Prefix => "prefix",
+            Self::Default => "default",
         }
     }
 }

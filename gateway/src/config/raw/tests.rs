@@ -235,7 +235,6 @@ fn text_of(setting: &Setting) -> BoxedStrategy<String> {
         "URL" => "rediss?://[a-z]{1,9}:[1-9][0-9]{3}(/[0-9])?|unix:///[a-z]{1,9}".boxed(),
         // A list of files is written with commas between them.
         "FILE" if setting.field.repeats() => "[a-z/.]{1,20}".boxed(),
-        "DOMAIN" => "[a-z]{1,9}(\\.[a-z0-9-]{1,9}){0,2}".boxed(),
         // Whatever it is, this is what is shown.
         "TOKEN" => Just("***".to_owned()).boxed(),
         "TEXT" | "FILE" => "\\PC{1,20}".boxed(),
@@ -243,7 +242,10 @@ fn text_of(setting: &Setting) -> BoxedStrategy<String> {
         "PATH" => "(/[A-Za-z0-9_~-]{1,9}){1,3}/".boxed(),
         "FILTER" => "(info|debug|error)(,[a-z]{1,9}=(off|trace))?".boxed(),
         // The header source wants a word about tokens, too.
-        "SOURCE" => "path|cookie|host|prefix|broker".boxed(),
+        "SOURCE" => "path|cookie|host|agent|prefix|broker".boxed(),
+        "PATTERN" => "[a-z]{0,3}(\\{port\\}-\\{sandbox\\}|\\{sandbox\\}-p\\{port\\})[0-9]{0,2}".boxed(),
+        "DOMAIN" => "[a-z][a-z0-9-]{0,9}(\\.[a-z]{1,9}){0,2}".boxed(),
+        "ID" => "([a-c]{1,9}/)?[a-z0-9][a-z0-9._-]{0,9}".boxed(),
         "endpoint|pass|mask:TEXT" => "endpoint|pass|mask:[a-z.]{1,9}".boxed(),
         // A choice names its values.
         choices => proptest::sample::select(choices.split('|').map(str::to_owned).collect::<Vec<_>>()).boxed(),
