@@ -7,6 +7,7 @@ mod report;
 mod scenario;
 mod subject;
 mod suite;
+mod web;
 #[cfg(test)]
 mod tests;
 
@@ -41,7 +42,8 @@ fn main() -> Result<()> {
     // The roles of the processes that the suite starts; not for people, hence not among the options.
     match std::env::args().nth(1).as_deref() {
         Some("client") => return crowd::obey(),
-        Some("pod") => return crowd::be_pod(),
+        Some("pod") => return crowd::be_pod(false),
+        Some("web-pod") => return crowd::be_pod(true),
         _ => {}
     }
     let options = Options::parse();

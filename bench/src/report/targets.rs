@@ -123,6 +123,7 @@ mod tests {
             p50: 10.0,
             p99: 20.0,
             p999: 30.0,
+            stages: Vec::new(),
         };
         Series {
             subject: subject.to_owned(),
