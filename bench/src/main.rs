@@ -3,6 +3,7 @@
 mod analysis;
 mod cpu;
 mod load;
+mod peer;
 mod report;
 mod scenario;
 mod subject;
@@ -10,6 +11,7 @@ mod suite;
 mod web;
 #[cfg(test)]
 mod tests;
+mod topology;
 
 use std::fs;
 use std::io::{self, Write};
@@ -44,6 +46,10 @@ fn main() -> Result<()> {
         Some("client") => return crowd::obey(),
         Some("pod") => return crowd::be_pod(false),
         Some("web-pod") => return crowd::be_pod(true),
+        // What `cargo xtask bench` asks for before it measures, and the check of what it got.
+        Some("peer-packages") => return Ok(writeln!(io::stdout(), "{}", peer::packages())?),
+        Some("install-peers") => return peer::install(),
+        Some("check-peers") => return peer::check::run(),
         _ => {}
     }
     let options = Options::parse();

@@ -9,6 +9,8 @@ use gateway_tests::gateway::{self, Gateway};
 use nix::unistd::Pid;
 use serde_json::Value;
 
+use crate::peer;
+
 /// What a subject is to serve: the sandbox with [`sandbox_id`] `n` listens at the n-th of `pods`, modulo their number.
 pub(crate) struct Scene<'a> {
     pub(crate) pods: &'a [SocketAddr],
@@ -18,7 +20,7 @@ pub(crate) struct Scene<'a> {
     pub(crate) sandboxes: usize,
     /// The server whose hash `vnc_sandboxes` has all of them, for subjects that ask one. Where there is none, those
     /// start one, or have a table.
-    pub(crate) redis: Option<&'a str>,
+    pub(crate) redis: Option<SocketAddr>,
 }
 
 impl Scene<'_> {
@@ -76,6 +78,7 @@ pub(crate) fn all() -> Vec<Box<dyn Subject>> {
     for engine in ours {
         all.push(Box::new(engine));
     }
+    all.extend(peer::all());
     all
 }
 
@@ -112,7 +115,7 @@ impl Subject for Engine {
         }
         let mut builder = Gateway::builder();
         if let Some(redis) = scene.redis {
-            builder = builder.args(["--redis", redis]);
+            builder = builder.redis(format!("redis://{redis}/"));
         } else {
             for (sandbox, endpoint) in scene.directory() {
                 builder = builder.sandbox(&sandbox, endpoint);
