@@ -182,7 +182,8 @@ mod tests {
     #[test]
     fn the_page_has_a_bar_per_subject_and_a_dot_per_round() {
         let page = html(&results(), "today");
-        assert_eq!(page.matches("<rect").count(), 4);
+        assert_eq!(page.matches("rx=\"2\"").count(), 4);
+        assert_eq!(page.matches("<polyline").count(), 2, "memory has a line per subject");
         assert_eq!(page.matches("<circle").count(), 20);
     }
 }

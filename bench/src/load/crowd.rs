@@ -124,7 +124,12 @@ impl Default for Total {
 impl Total {
     pub(crate) fn add(&mut self, other: &Self) -> Result<()> {
         self.messages += other.messages;
-        Ok(self.latencies.add(&other.latencies)?)
+        self.latencies.add(&other.latencies)?;
+        if self.stages.is_empty() {
+            self.stages.clone_from(&other.stages);
+            return Ok(());
+        }
+        self.stages.iter_mut().zip(&other.stages).try_for_each(|(stage, other)| Ok(stage.add(other)?))
     }
 }
 
