@@ -58,7 +58,7 @@ pub(super) async fn open(
     let config = call.context.config();
     let live = &call.context.shared.live;
     let caps = Caps { per_client: config.broker.per_client_max, per_sandbox: config.stream.per_sandbox_max };
-    let permit = match live.admit_session(call.account.client().ip(), &call.target.sandbox, caps) {
+    let permit = match live.admit_session(call.client_address(), &call.target.sandbox, caps) {
         Ok(permit) => permit,
         Err(AdmitError::Client(limit)) => return turn_away(client, &mut call, upgrade, limit).await,
         Err(error @ AdmitError::Sandbox(_)) => return Err(error.into()),
@@ -86,8 +86,10 @@ pub(super) async fn open(
     let stream = live.open(permit, call.context.index, call.account.client(), call.endpoint(), Engine::Copy);
     stream.limit(config.broker.idle_timeout, config.broker.lifetime_max);
     // A sandbox that left the directory during the handshake had no session yet that could be closed.
-    if let Err(gone @ LocateError::NotFound) = call.context.shared.directory.locate(&call.target.sandbox).await {
-        return Err(gone.into());
+    if let Err(error) = call.locate_again().await
+        && error.is_gone()
+    {
+        return Err(error.into());
     }
     let out = switching(upgrade, protocol.as_deref(), call.account.request_id());
     let sending = tokio::time::timeout(close::ANSWER_TIMEOUT, client.socket.send_bytes(out));
@@ -188,11 +190,13 @@ impl Host for Around<'_> {
         let shared = &self.context.shared;
         let located = shared.directory.locate(self.stream.sandbox()).await.map_err(|error| match error {
             LocateError::NotFound => Failed::NotFound,
+            LocateError::Stopped | LocateError::NotRunning(_) => Failed::Stopped,
+            LocateError::Migrating => Failed::Migrating,
             _ => Failed::Other,
         })?;
         let endpoint = located.endpoint.address();
         *self.endpoint.borrow_mut() = endpoint;
-        let once = crate::config::UpstreamConfig { dial_attempts: 1, ..self.context.config().upstream.clone() };
+        let once = crate::config::DialConfig { attempts: 1, ..self.context.config().upstream.dial };
         let observe = |outcome: DialOutcome, time| shared.metrics.dial(outcome.label(), time);
         let handshake = async {
             let socket = match upstream::dial(&self.context.driver, endpoint, &once, observe).await {

@@ -2,27 +2,29 @@
 //!
 //! As in the path source, the raw bytes are compared and nothing is decoded.
 
-use super::{Mode, SandboxId, Source, Target};
+use super::{Decision, Mode, RouteError, SandboxId, Source, Target};
 use crate::config::{BrokerPattern, RoutingConfig, Segment};
 use crate::http::RequestHead;
 
 /// The kind of session whose output may look like a worker's mark that the process has exited.
 const PTY: &str = "pty";
 
+/// A source of its own, as [`super::decide`] asks it.
+pub(super) fn decide(head: &RequestHead, rules: &RoutingConfig) -> Option<Result<Decision, RouteError>> {
+    target(head, rules).map(|target| Ok(Decision::Forward(target)))
+}
+
 /// The session that a path names; `None` where no pattern covers it.
-pub(super) fn target(head: &RequestHead, rules: &RoutingConfig) -> Option<Target> {
+fn target(head: &RequestHead, rules: &RoutingConfig) -> Option<Target> {
     let path = std::str::from_utf8(head.path()).ok()?;
     let (sandbox, marks_exit) = rules.broker_routes.iter().find_map(|pattern| matched(pattern, path))?;
     // The prefix's last slash stays, as the first of what is left.
     let prefix = rules.broker_prefix.trim_end_matches('/');
     let cut = if path.starts_with(&rules.broker_prefix) { prefix.len() } else { 0 };
     Some(Target {
-        sandbox,
-        source: Source::Broker,
-        upstream_target: head.target()[cut..].to_vec(),
         public_prefix: path[..cut].to_owned(),
-        set_cookies: Vec::new(),
         mode: Mode::Broker { marks_exit },
+        ..Target::new(sandbox, Source::Broker, head.target()[cut..].to_vec())
     })
 }
 

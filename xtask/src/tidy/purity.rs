@@ -7,11 +7,14 @@ use super::source::Source;
 
 /// Files, or folders with a slash at the end, in `gateway/src/`.
 const PURE: &[&str] = &[
+    "auth.rs",
+    "auth/",
     "broker/backoff.rs",
     "broker/frame.rs",
     "broker/frame/",
     "broker/session.rs",
     "directory/cache.rs",
+    "directory/dns/names.rs",
     "directory/record.rs",
     "http.rs",
     "http/",
