@@ -17,7 +17,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::admin::{self, AdminState};
 use crate::config::{Config, DirectoryConfig, EngineChoice, Sources};
 use crate::connection::{Places, Shared, Table};
-use crate::directory::{self, Directory, DirectoryEvents, EndpointRules, RedisTask, ServerError, TableError};
+use crate::directory::{
+    self, ControlPlaneTask, Directory, DirectoryEvents, EndpointRules, RedisTask, ServerError, TableError,
+};
 use crate::drain::{self, DrainSwitch};
 use crate::metrics::{DrainState, Metrics};
 use crate::sys::descriptors::{self, Capacity};
@@ -186,7 +188,7 @@ async fn control(
     let live = LiveStreams::new(config.workers.get(), caps);
     let metrics = Arc::new(Metrics::new());
     metrics.streams().set_totals(Arc::new(Streams(Arc::clone(&live))));
-    let (directory, redis) = directory(&config, &listeners, admin_address, &metrics, &live)?;
+    let (directory, task) = directory(&config, &listeners, admin_address, &metrics, &live)?;
     let backend = engines::backend(config.io)?;
     let offload = engines::offload(config.engine, backend, &metrics)?;
     let connections_max = connections_max(&config, capacity);
@@ -212,8 +214,10 @@ async fn control(
     let sockets = listeners.iter().map(|worker| worker.iter().map(AsRawFd::as_raw_fd).collect()).collect();
     let parting = Parting::new(sockets, admin.as_raw_fd(), capacity.own_tables);
     let mut workers = Workers::start(&shared, backend, parting, listeners).await?;
-    if let Some(redis) = redis {
-        tokio::spawn(redis.run());
+    match task {
+        Task::None => {}
+        Task::Redis(task) => drop(tokio::spawn(task.run())),
+        Task::ControlPlane(task) => drop(tokio::spawn(task.run())),
     }
     tokio::spawn(async move {
         if let Err(error) = admin::serve(admin, state).await {
@@ -258,13 +262,20 @@ async fn finish(
     Ok(())
 }
 
+/// What a directory does on the control thread.
+enum Task {
+    None,
+    Redis(Box<RedisTask>),
+    ControlPlane(ControlPlaneTask),
+}
+
 fn directory(
     config: &Config,
     listeners: &[Vec<TcpListener>],
     admin: SocketAddr,
     metrics: &Arc<Metrics>,
     live: &Arc<LiveStreams>,
-) -> Result<(Directory, Option<RedisTask>), ServeError> {
+) -> Result<(Directory, Task), ServeError> {
     let bound: io::Result<Vec<_>> =
         listeners.first().into_iter().flatten().map(TcpListener::local_addr).chain([Ok(admin)]).collect();
     let own = bound
@@ -273,11 +284,16 @@ fn directory(
     let rules = EndpointRules { allow: config.upstream.allow.clone(), own };
     let events: Arc<dyn DirectoryEvents> = Arc::new(Events(Arc::clone(metrics)));
     match &config.directory {
-        DirectoryConfig::Embedded(table) => Ok((Directory::embedded(table, &rules, events)?, None)),
+        DirectoryConfig::Embedded(table) => Ok((Directory::embedded(table, &rules, events)?, Task::None)),
         DirectoryConfig::Redis(redis) => {
             let streams = Arc::new(Streams(Arc::clone(live)));
             let (directory, task) = Directory::redis(redis, rules, events, streams)?;
-            Ok((directory, Some(task)))
+            Ok((directory, Task::Redis(Box::new(task))))
+        }
+        DirectoryConfig::ControlPlane(control_plane) => {
+            let streams = Arc::new(Streams(Arc::clone(live)));
+            let (directory, task) = Directory::control_plane(control_plane, rules, events, streams);
+            Ok((directory, Task::ControlPlane(task)))
         }
     }
 }

@@ -19,7 +19,8 @@ use super::option::{Assignment, Setting};
 use super::peer::{RedisUrl, SandboxEntry};
 use super::problem::{Origin, Problem, Problems};
 use super::{
-    Config, EngineChoice, HttpConfig, IoChoice, LogFormat, RedisConfig, RoutingConfig, StreamConfig, UpstreamConfig,
+    Config, ControlPlaneConfig, EngineChoice, HttpConfig, IoChoice, LogFormat, RedisConfig, RoutingConfig,
+    StreamConfig, UpstreamConfig,
 };
 use super::{check, environment, file, options};
 
@@ -46,6 +47,10 @@ pub struct Raw {
     pub redis_url: Option<RedisUrl>,
     /// The other options about Redis; its `url` is not looked at.
     pub redis: RedisConfig,
+    /// `--directory-url`
+    pub directory_url: Option<String>,
+    /// The other options about the control plane; its `url` is not looked at.
+    pub control_plane: ControlPlaneConfig,
     /// The options about HTTP.
     pub http: HttpConfig,
     /// The options about dialling.
@@ -145,6 +150,8 @@ impl Default for Raw {
             sandboxes: Vec::new(),
             redis_url: None,
             redis: RedisConfig::at(""),
+            directory_url: None,
+            control_plane: ControlPlaneConfig::at(""),
             http,
             upstream,
             stream,

@@ -236,6 +236,7 @@ fn text_of(setting: &Setting) -> BoxedStrategy<String> {
             .prop_filter("labels are not empty", |text| !text.contains(".."))
             .boxed(),
         "URL" => "rediss?://[a-z]{1,9}:[1-9][0-9]{3}(/[0-9])?|unix:///[a-z]{1,9}".boxed(),
+        "HTTP-URL" => "http://[a-z]{1,9}(:[1-9][0-9]{1,3})?/[a-z]{0,9}/\\{id\\}".boxed(),
         "TEXT" | "FILE" => "\\PC{1,20}".boxed(),
         "NAME" => "[!-~&&[^\"(),/:;<=>?@\\[\\]\\\\{}]]{1,20}".boxed(),
         "PATH" => "(/[A-Za-z0-9_~-]{1,9}){1,3}/".boxed(),
