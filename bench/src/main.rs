@@ -1,95 +1,90 @@
 //! The bench suite: what the gateway costs, side by side with the same traffic without it.
-//!
-//! One workload so far, small exchanges that come back (`echo`), short enough to show in CI that the suite runs. It
-//! asserts nothing about the numbers: of a development build they mean little, and on a busy machine nothing.
 
+mod analysis;
 mod cpu;
-mod echo;
+mod load;
+mod peer;
+mod report;
+mod scenario;
+mod subject;
+mod suite;
+mod web;
+#[cfg(test)]
+mod tests;
+mod topology;
 
+use std::fs;
 use std::io::{self, Write};
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
-use gateway_tests::bridge::Path;
+use anyhow::{Context as _, Result};
+use clap::Parser;
+use gateway_tests::{memory, target};
 
-use echo::{Sample, Way};
+use load::crowd;
+use suite::{Effort, Results};
 
-/// Rounds of each way. They take turns, so that what else the machine does falls on all of them alike.
-const ROUNDS: usize = 5;
+/// Measure the gateway beside the same traffic without it. Say what to measure, or nothing for everything.
+#[derive(Parser)]
+struct Options {
+    /// Five short rounds of the most important cases instead of ten of all.
+    #[arg(long)]
+    quick: bool,
+    /// Two rounds of a tenth of a second, which measure nothing, and show that the suite works.
+    #[arg(long, conflicts_with = "quick")]
+    smoke: bool,
+    #[arg(value_parser = clap::builder::PossibleValuesParser::new(scenario::SCENARIOS))]
+    scenarios: Vec<String>,
+}
 
-const ROUND_TIME: Duration = Duration::from_millis(500);
-
-fn main() -> anyhow::Result<()> {
-    let mut ways = vec![Way::direct()?];
-    for path in [Path { engine: "copy", io: "uring" }, Path { engine: "copy", io: "epoll" }] {
-        ways.push(Way::through(path)?);
+fn main() -> Result<()> {
+    memory::raise_descriptor_limit()?;
+    // The roles of the processes that the suite starts; not for people, hence not among the options.
+    match std::env::args().nth(1).as_deref() {
+        Some("client") => return crowd::obey(),
+        Some("pod") => return crowd::be_pod(false),
+        Some("web-pod") => return crowd::be_pod(true),
+        // What `cargo xtask bench` asks for before it measures, and the check of what it got.
+        Some("peer-packages") => return Ok(writeln!(io::stdout(), "{}", peer::packages())?),
+        Some("install-peers") => return peer::install(),
+        Some("check-peers") => return peer::check::run(),
+        _ => {}
     }
-    let mut samples: Vec<Vec<Sample>> = ways.iter().map(|_| Vec::with_capacity(ROUNDS)).collect();
-    for _ in 0..ROUNDS {
-        for (way, samples) in ways.iter_mut().zip(&mut samples) {
-            samples.push(way.round(ROUND_TIME)?);
+    let options = Options::parse();
+    let results = suite::run(&subject::all(), &options.scenarios, options.effort())?;
+    write(&results)
+}
+
+impl Options {
+    fn effort(&self) -> Effort {
+        let effort = |rounds, round, lead, streams_max| Effort {
+            rounds,
+            round: Duration::from_millis(round),
+            lead: Duration::from_millis(lead),
+            is_quick: self.quick || self.smoke,
+            streams_max,
+        };
+        match (self.smoke, self.quick) {
+            (true, _) => effort(2, 50, 10, 64),
+            (_, true) => effort(5, 500, 100, usize::MAX),
+            _ => effort(10, 1500, 200, usize::MAX),
         }
     }
-    let names: Vec<&str> = ways.iter().map(Way::name).collect();
-    Ok(report(&mut io::stdout(), &names, &samples)?)
 }
 
-/// Medians, and how they compare with the first way's.
-fn report(out: &mut impl Write, names: &[&str], samples: &[Vec<Sample>]) -> io::Result<()> {
-    let build = if cfg!(debug_assertions) { "development build" } else { "release build" };
-    writeln!(
-        out,
-        "echo: {} streams, {} bytes each way, medians of {ROUNDS} rounds of {ROUND_TIME:?}, {build}\n",
-        echo::STREAMS,
-        echo::MESSAGE_BYTES
-    )?;
-    writeln!(
-        out,
-        "{:<12} {:>14} {:>10} {:>22} {:>10}",
-        "way", "round trips/s", "ratio", "CPU us per round trip", "ratio"
-    )?;
-    let mut base = None;
-    for (name, samples) in names.iter().zip(samples) {
-        let rate = median(samples.iter().map(Sample::rate));
-        let cost = median(samples.iter().map(Sample::cost_micros));
-        let (base_rate, base_cost) = *base.get_or_insert((rate, cost));
-        writeln!(out, "{name:<12} {rate:>14.0} {:>10.2} {cost:>22.1} {:>10.2}", rate / base_rate, cost / base_cost)?;
-    }
-    Ok(())
-}
-
-/// The value in the middle; of an even number of values the upper one of the two. NaN of none.
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cpu::Spent;
-
-    #[test]
-    fn the_median_is_the_value_in_the_middle() {
-        assert_eq!(median([3.0, 1.0, 2.0].into_iter()), 2.0);
-        assert_eq!(median([4.0, 1.0].into_iter()), 4.0);
-        assert!(median([].into_iter()).is_nan());
-    }
-
-    #[test]
-    fn ratios_are_to_the_first_way() {
-        let sample = |round_trips| {
-            let (wall, cpu) = (Duration::from_secs(2), Duration::from_secs(1));
-            vec![Sample { round_trips, spent: Spent { wall, cpu } }]
-        };
-        let mut out = Vec::new();
-        report(&mut out, &["direct", "copy"], &[sample(20_000), sample(10_000)]).unwrap();
-        let text = String::from_utf8(out).unwrap();
-        let row = |name| -> Vec<&str> {
-            let row = text.lines().find(|line| line.starts_with(name)).unwrap();
-            row.split_whitespace().skip(1).collect()
-        };
-        assert_eq!(row("direct"), ["10000", "1.00", "50.0", "1.00"]);
-        assert_eq!(row("copy"), ["5000", "0.50", "100.0", "2.00"]);
-    }
+/// Everything into a folder of its own, and the tables to the terminal.
+fn write(results: &Results) -> Result<()> {
+    let date = Command::new("date").args(["-u", "+%Y-%m-%dT%H%M%SZ"]).output().context("run date")?;
+    let date = String::from_utf8(date.stdout)?.trim().to_owned();
+    let title = format!("{date}{}", if cfg!(debug_assertions) { " (development build)" } else { "" });
+    let folder = target::directory()?.join("bench").join(&date);
+    fs::create_dir_all(&folder)?;
+    let keep = |name: &str, text: &str| fs::write(Path::new(&folder).join(name), text).context(name.to_owned());
+    let tables = report::markdown(results, &title);
+    keep("results.json", &serde_json::to_string_pretty(results)?)?;
+    keep("results.md", &tables)?;
+    keep("report.html", &report::html(results, &title))?;
+    Ok(writeln!(io::stdout(), "{tables}\n{}", folder.display())?)
 }

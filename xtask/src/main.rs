@@ -1,6 +1,7 @@
 //! The project's own commands: `cargo xtask --help` is the developer's manual.
 
 mod apt;
+mod bench;
 mod build_ebpf;
 mod cargo;
 mod ci;
@@ -18,6 +19,8 @@ use clap::Parser;
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 enum Task {
+    /// Measure the gateway, side by side with the same traffic without it.
+    Bench(bench::Options),
     /// Build the kernel side and write the object that the gateway embeds.
     BuildEbpf(build_ebpf::Options),
     /// Check everything that has to hold before a change lands.
@@ -36,6 +39,7 @@ fn main() -> anyhow::Result<ExitCode> {
     match Task::parse() {
         Task::Ci(options) => return ci::run(&options),
         Task::Test(options) => return test::run(&options),
+        Task::Bench(options) => bench::run(&options)?,
         Task::BuildEbpf(options) => build_ebpf::run(&options)?,
         Task::Demo(options) => demo::run(&options)?,
         Task::Setup(options) => setup::run(&options)?,

@@ -1,0 +1,295 @@
+//! A client with many streams on one thread, which allocates nothing while it measures.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::io::{ErrorKind, IoSlice, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use hdrhistogram::Histogram;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::time::TimeSpec;
+
+use super::pattern::{PIECE_BYTES, Pattern};
+use super::{HEADER_BYTES, Run, Tally, UP_OFFSET, steps};
+
+/// How long answers may be late after the end before the run has failed.
+const LATE_MAX: Duration = Duration::from_secs(10);
+
+/// How long a stream may take to be established.
+const OPEN_MAX: Duration = Duration::from_secs(10);
+
+/// What a histogram of latencies ends at.
+const LATENCY_MAX: Duration = Duration::from_secs(60);
+
+const EVENTS_AT_ONCE: usize = 256;
+
+pub(crate) struct Client {
+    epoll: Epoll,
+    streams: Vec<Stream>,
+    pattern: Pattern,
+    buffer: Vec<u8>,
+    events: Vec<EpollEvent>,
+    /// When a stream intends to send next, in an open loop.
+    due: BinaryHeap<Reverse<(u64, usize)>>,
+    latencies: Histogram<u64>,
+}
+
+/// The state of one stream. Counters of messages begin anew with each run.
+struct Stream {
+    socket: TcpStream,
+    seed: u64,
+    /// Messages that were intended, sent in full, and answered.
+    intended: u64,
+    sent: u64,
+    answered: u64,
+    /// Bytes of the message that is being sent.
+    out: usize,
+    /// Bytes of the answer that is being received.
+    into: usize,
+    up_position: u64,
+    down_position: u64,
+    /// When the latest message was intended, in a closed loop.
+    latest: u64,
+}
+
+/// A run in progress, in nanoseconds since its beginning.
+struct Course {
+    run: Run,
+    clock: Instant,
+    begin: u64,
+    end: u64,
+    /// Between two messages of a stream, in an open loop.
+    interval: u64,
+    outstanding: u64,
+    messages: u64,
+}
+
+impl Client {
+    pub(crate) fn new() -> Result<Self> {
+        Ok(Self {
+            epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
+            streams: Vec::new(),
+            pattern: Pattern::new(),
+            buffer: vec![0; PIECE_BYTES],
+            events: vec![EpollEvent::empty(); EVENTS_AT_ONCE],
+            due: BinaryHeap::new(),
+            latencies: Histogram::new_with_bounds(1, nanos(LATENCY_MAX), 3).expect("the bounds are valid"),
+        })
+    }
+
+    /// Establishes one more stream, to `sandbox`; no other client process may use the same `seed`.
+    pub(crate) fn open(&mut self, to: SocketAddr, sandbox: &str, seed: u32) -> Result<()> {
+        let mut socket = TcpStream::connect_timeout(&to, OPEN_MAX).context("connect")?;
+        socket.set_read_timeout(Some(OPEN_MAX))?;
+        socket.set_nodelay(true)?;
+        let request = format!(
+            "GET /vnc/{sandbox}/websockify HTTP/1.1\r\nHost: {to}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        );
+        socket.write_all(request.as_bytes())?;
+        let head = gateway_tests::bridge::read_head(&mut socket)?;
+        ensure!(head.starts_with("HTTP/1.1 101 "), "no stream but {head}");
+        socket.set_nonblocking(true)?;
+        let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLET;
+        self.epoll.add(&socket, EpollEvent::new(flags, self.streams.len() as u64))?;
+        self.streams.push(Stream::new(socket, u64::from(seed)));
+        self.due.reserve(self.streams.len());
+        Ok(())
+    }
+
+    /// Lets all streams exchange messages.
+    ///
+    /// # Errors
+    ///
+    /// When a stream ends, a byte is wrong, or an answer does not come.
+    pub(crate) fn run(&mut self, run: &Run) -> Result<Tally> {
+        self.latencies.reset();
+        self.due.clear();
+        let mut course = Course::new(run, self.streams.len());
+        for (index, stream) in self.streams.iter_mut().enumerate() {
+            (stream.intended, stream.sent, stream.answered) = (0, 0, 0);
+            if run.per_second.is_some() {
+                self.due.push(Reverse((course.intended(stream, 0), index)));
+            } else {
+                stream.intend(&mut course);
+                stream.send(&self.pattern, &course.run)?;
+            }
+        }
+        loop {
+            let now = course.now();
+            self.send_due(&mut course, now)?;
+            if now >= course.end && course.outstanding == 0 {
+                break;
+            }
+            if now >= course.end + nanos(LATE_MAX) {
+                bail!("{} answers have not come {LATE_MAX:?} after the end", course.outstanding);
+            }
+            self.wait(&mut course, now)?;
+        }
+        Ok(Tally { messages: course.messages, latencies: steps(&self.latencies), stages: Vec::new() })
+    }
+
+    /// Sends what was intended for now or before.
+    fn send_due(&mut self, course: &mut Course, now: u64) -> Result<()> {
+        while let Some(Reverse((time, index))) = self.due.peek().copied() {
+            if time > now {
+                break;
+            }
+            self.due.pop();
+            let stream = &mut self.streams[index];
+            stream.intend(course);
+            stream.send(&self.pattern, &course.run)?;
+            let next = course.intended(stream, stream.intended);
+            if next < course.end {
+                self.due.push(Reverse((next, index)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for answers until the next message is due.
+    fn wait(&mut self, course: &mut Course, now: u64) -> Result<()> {
+        let next = self.due.peek().map_or(course.end.max(now + 1_000_000), |Reverse((time, _))| *time);
+        // To the nanosecond, which epoll_wait(2) cannot do; ppoll(2) can, and an epoll is readable when it has events.
+        let left = TimeSpec::from_duration(Duration::from_nanos(next.saturating_sub(now)));
+        match ppoll(&mut [PollFd::new(self.epoll.0.as_fd(), PollFlags::POLLIN)], Some(left), None) {
+            Err(Errno::EINTR) => return Ok(()),
+            ready => ready?,
+        };
+        let count = self.epoll.wait(&mut self.events, EpollTimeout::ZERO)?;
+        for event in &self.events[..count] {
+            let stream = &mut self.streams[usize::try_from(event.data())?];
+            stream.receive(&self.pattern, &mut self.buffer, course, &mut self.latencies)?;
+            stream.send(&self.pattern, &course.run)?;
+        }
+        Ok(())
+    }
+}
+
+impl Stream {
+    fn new(socket: TcpStream, seed: u64) -> Self {
+        Self {
+            socket,
+            seed,
+            intended: 0,
+            sent: 0,
+            answered: 0,
+            out: 0,
+            into: 0,
+            up_position: 0,
+            down_position: 0,
+            latest: 0,
+        }
+    }
+
+    fn intend(&mut self, course: &mut Course) {
+        self.latest = course.now();
+        self.intended += 1;
+        course.outstanding += 1;
+    }
+
+    /// Sends what is intended, as far as the socket takes it.
+    fn send(&mut self, pattern: &Pattern, run: &Run) -> Result<()> {
+        let up = run.up as usize;
+        while self.sent < self.intended {
+            let seed = u32::try_from(self.seed)?;
+            let mut header = [0; HEADER_BYTES];
+            for (field, number) in header.chunks_mut(4).zip([run.up, run.down, seed]) {
+                field.copy_from_slice(&number.to_be_bytes());
+            }
+            let header = &header[self.out.min(HEADER_BYTES)..];
+            let body = pattern.at(self.seed + UP_OFFSET + self.up_position, up - self.out.max(HEADER_BYTES));
+            match self.socket.write_vectored(&[IoSlice::new(header), IoSlice::new(body)]) {
+                Ok(count) => {
+                    self.up_position += count.saturating_sub(header.len()) as u64;
+                    self.out += count;
+                    if self.out == up {
+                        self.out = 0;
+                        self.sent += 1;
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error).context("send"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Receives what has come.
+    fn receive(
+        &mut self,
+        pattern: &Pattern,
+        buffer: &mut [u8],
+        course: &mut Course,
+        latencies: &mut Histogram<u64>,
+    ) -> Result<()> {
+        loop {
+            let count = match self.socket.read(buffer) {
+                Ok(0) => bail!("a stream has ended"),
+                Ok(count) => count,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error).context("receive"),
+            };
+            ensure!(pattern.matches(self.seed + self.down_position, &buffer[..count]), "a wrong byte in an answer");
+            self.down_position += count as u64;
+            self.into += count;
+            let now = course.now();
+            while self.into >= course.run.down as usize {
+                ensure!(self.answered < self.sent, "more answers than messages");
+                self.into -= course.run.down as usize;
+                course.answer(self, now, latencies);
+                self.answered += 1;
+                if course.run.per_second.is_none() && now < course.end {
+                    self.intend(course);
+                }
+            }
+            if count < buffer.len() {
+                return Ok(());
+            }
+        }
+    }
+}
+
+impl Course {
+    fn new(run: &Run, streams: usize) -> Self {
+        let begin = run.lead_millis * 1_000_000;
+        let interval = run.per_second.map_or(0, |rate| nanos(Duration::from_secs_f64(streams as f64 / rate)));
+        let (run, end) = (run.clone(), begin + run.millis * 1_000_000);
+        Self { run, clock: Instant::now(), begin, end, interval, outstanding: 0, messages: 0 }
+    }
+
+    fn now(&self) -> u64 {
+        nanos(self.clock.elapsed())
+    }
+
+    /// When the stream's message with that number is to be sent: somewhere in its interval, so that streams neither march
+    /// in step nor keep the same distance.
+    fn intended(&self, stream: &Stream, number: u64) -> u64 {
+        if self.run.per_second.is_none() {
+            return stream.latest;
+        }
+        let mixed = (stream.seed << 32 | number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mixed = (mixed ^ mixed >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 32;
+        number * self.interval + mixed % self.interval.max(1)
+    }
+
+    fn answer(&mut self, stream: &Stream, now: u64, latencies: &mut Histogram<u64>) {
+        self.outstanding -= 1;
+        if (self.begin..self.end).contains(&now) {
+            self.messages += 1;
+        }
+        let intended = self.intended(stream, stream.answered);
+        if (self.begin..self.end).contains(&intended) {
+            latencies.saturating_record(now - intended);
+        }
+    }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}

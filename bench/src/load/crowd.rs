@@ -1,0 +1,174 @@
+//! Clients and pods as processes of their own, which this one orders about in lines of JSON.
+
+use std::io::{self, BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::process::{ChildStdin, ChildStdout, Stdio};
+
+use anyhow::{Context as _, Result, bail};
+use gateway_tests::process::Process;
+use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
+
+use super::client::Client;
+use super::{Run, Steps, Tally, pod};
+use crate::web::visitor::Visitors;
+use crate::web::{self, Plan};
+
+/// What a client process is told.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Order {
+    /// Streams, each with an address, a sandbox and a seed.
+    Open(Vec<(SocketAddr, String, u32)>),
+    /// To be visitors from now on, instead of a client with streams.
+    Visit(Plan),
+    Run(Run),
+}
+
+/// What it answers.
+#[derive(Debug, Serialize, Deserialize)]
+enum Report {
+    Opened,
+    Ran(Tally),
+    Failed(String),
+}
+
+/// A client process: obeys until its standard input ends.
+pub(crate) fn obey() -> Result<()> {
+    let mut client = Client::new()?;
+    let mut visitors: Option<Visitors> = None;
+    for line in io::stdin().lines() {
+        let report = match serde_json::from_str(&line?)? {
+            Order::Open(streams) => streams
+                .into_iter()
+                .try_for_each(|(to, sandbox, seed)| client.open(to, &sandbox, seed))
+                .map(|()| Report::Opened),
+            Order::Visit(plan) => Visitors::new(plan).map(|all| {
+                visitors = Some(all);
+                Report::Opened
+            }),
+            Order::Run(run) => match &mut visitors {
+                Some(visitors) => visitors.run(&run).map(Report::Ran),
+                None => client.run(&run).map(Report::Ran),
+            },
+        };
+        let report = report.unwrap_or_else(|error| Report::Failed(format!("{error:#}")));
+        writeln!(io::stdout(), "{}", serde_json::to_string(&report)?)?;
+    }
+    Ok(())
+}
+
+/// A pod process, for streams or for visitors: says where it listens, and serves.
+pub(crate) fn be_pod(is_web: bool) -> Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    writeln!(io::stdout(), "{}", listener.local_addr()?)?;
+    if is_web { web::pod::serve(&listener) } else { pod::serve(&listener) }
+}
+
+/// A process of this program in another role.
+pub(crate) struct Helper {
+    _process: Process,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl Helper {
+    pub(crate) fn start(role: &str) -> Result<Self> {
+        let program = std::env::current_exe()?;
+        let mut process = Process::spawn(&program.to_string_lossy(), |command| {
+            command.arg(role).stdin(Stdio::piped()).stdout(Stdio::piped());
+        })?;
+        let child = process.child();
+        let input = child.stdin.take().context("a pipe to the process")?;
+        let output = BufReader::new(child.stdout.take().context("a pipe from the process")?);
+        Ok(Self { _process: process, input, output })
+    }
+
+    pub(crate) fn line(&mut self) -> Result<String> {
+        let mut line = String::new();
+        self.output.read_line(&mut line)?;
+        Ok(line.trim().to_owned())
+    }
+
+    fn order(&mut self, order: &Order) -> Result<()> {
+        Ok(writeln!(self.input, "{}", serde_json::to_string(order)?)?)
+    }
+
+    fn report(&mut self) -> Result<Report> {
+        match serde_json::from_str(&self.line()?).context("a load process ended")? {
+            Report::Failed(why) => bail!("the load failed: {why}"),
+            report => Ok(report),
+        }
+    }
+}
+
+/// Streams through one subject, spread over client processes.
+pub(crate) struct Crowd {
+    clients: Vec<Helper>,
+    seed: u32,
+}
+
+/// What all clients did together.
+pub(crate) struct Total {
+    pub(crate) messages: u64,
+    pub(crate) latencies: Histogram<u64>,
+    /// The same for each stage, where messages have stages.
+    pub(crate) stages: Vec<Histogram<u64>>,
+}
+
+impl Crowd {
+    pub(crate) fn start(clients: usize) -> Result<Self> {
+        let clients = (0..clients).map(|_| Helper::start("client")).collect::<Result<_>>()?;
+        Ok(Self { clients, seed: 0 })
+    }
+
+    /// Establishes `count` more streams; the n-th goes to the address and the sandbox that `target` gives for n.
+    pub(crate) fn open(&mut self, count: usize, target: impl Fn(usize) -> (SocketAddr, String)) -> Result<()> {
+        let mut shares: Vec<Vec<_>> = self.clients.iter().map(|_| Vec::new()).collect();
+        let clients = shares.len();
+        for index in 0..count {
+            let (to, sandbox) = target(index);
+            self.seed += 1;
+            shares[index % clients].push((to, sandbox, self.seed));
+        }
+        for (client, share) in self.clients.iter_mut().zip(shares) {
+            client.order(&Order::Open(share))?;
+        }
+        self.clients.iter_mut().try_for_each(|client| client.report().map(drop))
+    }
+
+    /// Makes visitors of all clients; the n-th process gets the n-th plan.
+    pub(crate) fn visit(&mut self, plan: impl Fn(usize) -> Plan) -> Result<()> {
+        for (index, client) in self.clients.iter_mut().enumerate() {
+            client.order(&Order::Visit(plan(index)))?;
+        }
+        self.clients.iter_mut().try_for_each(|client| client.report().map(drop))
+    }
+
+    /// Begins a run; `per_second` of it is all clients' together.
+    pub(crate) fn begin(&mut self, run: &Run) -> Result<()> {
+        let share = self.clients.len() as f64;
+        let run = Run { per_second: run.per_second.map(|rate| rate / share), ..run.clone() };
+        self.clients.iter_mut().try_for_each(|client| client.order(&Order::Run(run.clone())))
+    }
+
+    /// Waits for its end.
+    pub(crate) fn end(&mut self) -> Result<Total> {
+        let mut total = Total { messages: 0, latencies: Histogram::new(3)?, stages: Vec::new() };
+        for client in &mut self.clients {
+            let Report::Ran(tally) = client.report()? else { bail!("a client answered something else") };
+            total.messages += tally.messages;
+            record(&mut total.latencies, tally.latencies)?;
+            for (index, steps) in tally.stages.into_iter().enumerate() {
+                if index == total.stages.len() {
+                    total.stages.push(Histogram::new(3)?);
+                }
+                record(&mut total.stages[index], steps)?;
+            }
+        }
+        Ok(total)
+    }
+}
+
+fn record(histogram: &mut Histogram<u64>, steps: Steps) -> Result<()> {
+    Ok(steps.into_iter().try_for_each(|(value, count)| histogram.record_n(value, count))?)
+}

@@ -1,0 +1,243 @@
+//! What a run found, for people: a Markdown table, and a page with plots that needs nothing but itself.
+
+use std::fmt::Write as _;
+
+use crate::analysis::{Ratio, median};
+use crate::suite::{CaseResult, Idle, Results, Sample, Series};
+use crate::web::STAGES;
+
+/// A number of a sample, how it is called, and in which cases it means something.
+type Figure = (&'static str, fn(&Sample) -> f64);
+
+const CLOSED: [Figure; 4] = [
+    ("messages/s", |sample| sample.per_second),
+    ("CPU us", |sample| sample.cpu_micros),
+    ("of it the subject", |sample| sample.subject_micros),
+    ("kernel threads", |sample| sample.kernel_micros),
+];
+
+/// Of visits, which have no open loop beside the closed one.
+const WEB: [Figure; 4] = [
+    ("visits/s", |sample| sample.per_second),
+    ("CPU us", |sample| sample.cpu_micros),
+    ("of it the subject", |sample| sample.subject_micros),
+    ("p99 us", |sample| sample.p99),
+];
+
+const PACED: [Figure; 4] = [
+    ("CPU us", |sample| sample.cpu_micros),
+    ("p50 us", |sample| sample.p50),
+    ("p99 us", |sample| sample.p99),
+    ("p99.9 us", |sample| sample.p999),
+];
+
+/// Tables of everything.
+pub(crate) fn markdown(results: &Results, title: &str) -> String {
+    let mut out = format!("# Bench {title}\n\n{}.\n", results.machine);
+    out += "\nMedians of interleaved rounds. A ratio is to `direct`, round by round: its median, and where the true one lies \
+            by the sign test. CPU is the whole machine's per message.\n";
+    for (name, why) in &results.skipped {
+        let _ = write!(out, "\nSkipped: {name}: {why}\n");
+    }
+    for case in &results.cases {
+        let _ = write!(out, "\n## {} {}\n", case.scenario, case.name);
+        out += "\nAs much as it takes (closed loop):\n\n";
+        let figures = if case.bytes == 0 { WEB } else { CLOSED };
+        table(&mut out, case, &figures, |series| &series.closed);
+        stages(&mut out, case);
+        if case.scenario == "bulk" {
+            out += "\nA message moves 1 MiB: 1,000 us of CPU per message are 1.02 s per GB.\n";
+        }
+        if case.series.iter().any(|series| !series.paced.is_empty()) {
+            let rate = case.series.first().map_or(0.0, |series| value(&series.paced, |sample| sample.per_second));
+            let _ = write!(out, "\nAt {rate:.0} messages/s for everybody (open loop, from the intended time):\n\n");
+            table(&mut out, case, &PACED, |series| &series.paced);
+        }
+    }
+    if !results.idle.is_empty() {
+        idle(&mut out, &results.idle);
+    }
+    out
+}
+
+fn table(out: &mut String, case: &CaseResult, figures: &[Figure], samples: fn(&Series) -> &Vec<Sample>) {
+    *out += "| subject |";
+    for (name, _) in figures {
+        let _ = write!(out, " {name} |");
+    }
+    *out += " CPU, ratio |\n|---|";
+    *out += &"---:|".repeat(figures.len());
+    *out += "---|\n";
+    let costs = |series| samples(series).iter().map(|sample| sample.cpu_micros).collect::<Vec<f64>>();
+    for series in &case.series {
+        let _ = write!(out, "| {} |", series.subject);
+        for (_, figure) in figures {
+            let _ = write!(out, " {:.1} |", value(samples(series), figure));
+        }
+        let ratio = Ratio::of(&costs(series), &costs(&case.series[0]));
+        let _ = writeln!(out, " {} |", ratio.text());
+    }
+}
+
+/// How long the slowest hundredth of each stage of a session took.
+fn stages(out: &mut String, case: &CaseResult) {
+    let count = case.series.iter().flat_map(|series| &series.closed).map(|sample| sample.stages.len()).min();
+    if case.scenario != "session" || count != Some(STAGES.len()) {
+        return;
+    }
+    *out += "\np99 of each stage, us:\n\n| subject |";
+    for name in STAGES {
+        let _ = write!(out, " {name} |");
+    }
+    *out += "\n|---|";
+    *out += &"---:|".repeat(STAGES.len());
+    *out += "\n";
+    for series in &case.series {
+        let _ = write!(out, "| {} |", series.subject);
+        for stage in 0..STAGES.len() {
+            let _ = write!(out, " {:.0} |", value(&series.closed, |sample| sample.stages[stage]));
+        }
+        *out += "\n";
+    }
+}
+
+fn value(samples: &[Sample], figure: impl Fn(&Sample) -> f64) -> f64 {
+    median(&samples.iter().map(figure).collect::<Vec<f64>>())
+}
+
+/// The kernel's share of `direct` is that of clients and pods, and is taken off everybody's.
+fn idle(out: &mut String, idle: &[Idle]) {
+    *out += "\n## idle\n\nBytes per stream: the kernel's slabs beyond those of clients and pods, and the resident set.\n\n\
+             | subject | streams | slabs | resident | sum |\n|---|---:|---:|---:|---:|\n";
+    let Some(direct) = idle.iter().find(|idle| idle.subject == "direct") else { return };
+    for subject in idle.iter().filter(|idle| idle.subject != "direct") {
+        for (step, base) in subject.steps.iter().zip(&direct.steps) {
+            let per_stream = |bytes: i64| bytes as f64 / step.0 as f64;
+            let (slabs, resident) = (per_stream(step.1 - base.1), per_stream(step.2));
+            let (name, streams) = (&subject.subject, step.0);
+            let _ = writeln!(out, "| {name} | {streams} | {slabs:.0} | {resident:.0} | {:.0} |", slabs + resident);
+        }
+        if let Some(why) = &subject.ended {
+            let _ = writeln!(out, "| {} | {why} | | | |", subject.subject);
+        }
+    }
+}
+
+const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1d2733}\
+    h1{font-weight:650}h2{margin-top:2.5rem;border-bottom:1px solid #d5dce4}svg{width:100%;height:auto}\
+    text{font:13px system-ui,sans-serif;fill:#1d2733}.n{fill:#5b6b7c}p{color:#45525f}";
+
+/// The same as a page: a bar chart per figure that matters, one bar per subject, with every round as a dot.
+pub(crate) fn html(results: &Results, title: &str) -> String {
+    let mut out = format!(
+        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Bench {title}</title><style>{STYLE}</style>\
+         <h1>Bench {title}</h1><p>{}. Bars are medians, dots are rounds.</p>",
+        results.machine
+    );
+    for case in &results.cases {
+        let _ = write!(out, "<h2>{} {}</h2>", case.scenario, case.name);
+        chart(&mut out, case, "CPU us per message, closed loop", |s| &s.closed, |s| s.cpu_micros);
+        chart(&mut out, case, "messages per second, closed loop", |s| &s.closed, |s| s.per_second);
+        if case.series.iter().any(|series| !series.paced.is_empty()) {
+            chart(&mut out, case, "CPU us per message at the same rate", |s| &s.paced, |s| s.cpu_micros);
+            chart(&mut out, case, "p99 us at the same rate", |s| &s.paced, |s| s.p99);
+        }
+    }
+    out + "</html>\n"
+}
+
+/// Pixels of a row, and where its bar begins and ends.
+const ROW: usize = 26;
+const BAR: (f64, f64) = (130.0, 640.0);
+
+fn chart(
+    out: &mut String,
+    case: &CaseResult,
+    title: &str,
+    samples: fn(&Series) -> &Vec<Sample>,
+    figure: fn(&Sample) -> f64,
+) {
+    let all = case.series.iter().flat_map(samples).map(figure);
+    let greatest = all.fold(f64::MIN_POSITIVE, f64::max);
+    let scale = |value: f64| value / greatest * (BAR.1 - BAR.0);
+    let height = ROW * (case.series.len() + 1) + 8;
+    let _ =
+        write!(out, "<svg viewBox=\"0 0 760 {height}\" role=\"img\"><text x=\"0\" y=\"18\" class=\"n\">{title}</text>");
+    for (row, series) in case.series.iter().enumerate() {
+        let y = ROW * (row + 1);
+        let middle = value(samples(series), figure);
+        let colour = if row == 0 { "#b8c4d0" } else { "#3f7fbf" };
+        let _ = write!(
+            out,
+            "<text x=\"0\" y=\"{}\">{}</text><rect x=\"{}\" y=\"{}\" width=\"{:.1}\" height=\"16\" rx=\"2\" fill=\"{colour}\"/>\
+             <text x=\"660\" y=\"{}\">{middle:.1}</text>",
+            y + 17,
+            series.subject,
+            BAR.0,
+            y + 4,
+            scale(middle),
+            y + 17
+        );
+        for sample in samples(series) {
+            let x = BAR.0 + scale(figure(sample));
+            let _ = write!(out, "<circle cx=\"{x:.1}\" cy=\"{}\" r=\"2.5\" fill=\"#1d2733\" opacity=\".5\"/>", y + 12);
+        }
+    }
+    *out += "</svg>";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(per_second: f64, cpu_micros: f64) -> Sample {
+        let (p50, p99, p999) = (10.0, 20.0, 30.0);
+        Sample {
+            per_second,
+            cpu_micros,
+            subject_micros: 1.0,
+            kernel_micros: 0.5,
+            steal_percent: 0.0,
+            p50,
+            p99,
+            p999,
+            stages: Vec::new(),
+        }
+    }
+
+    fn results() -> Results {
+        let series = |subject: &str, factor: f64| Series {
+            subject: subject.to_owned(),
+            closed: (0..5).map(|round| sample(1000.0 / factor, 20.0 * factor + f64::from(round) / 100.0)).collect(),
+            paced: Vec::new(),
+        };
+        let series = vec![series("direct", 1.0), series("copy", 2.0)];
+        let case = CaseResult { scenario: "echo", name: "256 B", bytes: 512, series };
+        let idle = |subject: &str, slabs, resident| Idle {
+            subject: subject.to_owned(),
+            steps: vec![(1000, slabs, resident)],
+            ended: None,
+        };
+        Results {
+            machine: "a machine".to_owned(),
+            skipped: vec![("sozu".to_owned(), "not installed".to_owned())],
+            cases: vec![case],
+            idle: vec![idle("direct", 8_000_000, 0), idle("copy", 16_000_000, 3_000_000)],
+        }
+    }
+
+    #[test]
+    fn tables_say_what_was_measured_and_what_was_skipped() {
+        let text = markdown(&results(), "today");
+        assert!(text.contains("| copy | 500.0 | 40.0 | 1.0 | 0.5 | 1.999 (1.998 to 2.000) |"), "{text}");
+        assert!(text.contains("| copy | 1000 | 8000 | 3000 | 11000 |"), "{text}");
+        assert!(text.contains("Skipped: sozu: not installed"), "{text}");
+    }
+
+    #[test]
+    fn the_page_has_a_bar_per_subject_and_a_dot_per_round() {
+        let page = html(&results(), "today");
+        assert_eq!(page.matches("<rect").count(), 4);
+        assert_eq!(page.matches("<circle").count(), 20);
+    }
+}

@@ -1,0 +1,146 @@
+//! What stands between clients and pods while it is measured.
+
+use std::any::Any;
+use std::net::SocketAddr;
+use std::process::Command;
+
+use anyhow::Result;
+use gateway_tests::gateway::{self, Gateway};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+use crate::peer;
+
+/// What a subject is to serve: the sandbox with [`sandbox_id`] `n` listens at the n-th of `pods`, modulo their number.
+pub(crate) struct Scene<'a> {
+    pub(crate) pods: &'a [SocketAddr],
+    /// Workers, threads or processes that a subject may spread its work over.
+    pub(crate) workers: usize,
+    /// How many sandboxes there are, from number 0 on; at least as many as pods.
+    pub(crate) sandboxes: usize,
+    /// The server whose hash `vnc_sandboxes` has all of them, for subjects that ask one. Where there is none, those
+    /// start one, or have a table.
+    pub(crate) redis: Option<SocketAddr>,
+}
+
+impl Scene<'_> {
+    /// All sandboxes, and where they listen.
+    pub(crate) fn directory(&self) -> impl Iterator<Item = (String, SocketAddr)> {
+        (0..self.sandboxes).map(|number| (sandbox_id(number), self.pods[number % self.pods.len()]))
+    }
+}
+
+/// The name of the n-th sandbox.
+pub(crate) fn sandbox_id(number: usize) -> String {
+    (37_000 + number).to_string()
+}
+
+/// One line of the tables.
+pub(crate) trait Subject {
+    /// Short, and the same in every run, since runs are compared by it.
+    fn name(&self) -> String;
+
+    /// Starts it and waits until it accepts.
+    ///
+    /// # Errors
+    ///
+    /// When it is there and does not work; what this machine lacks is [`Started::Skipped`].
+    fn start(&self, scene: &Scene) -> Result<Started>;
+}
+
+/// What came of [`Subject::start`].
+pub(crate) enum Started {
+    Running(Running),
+    /// Not on this machine, for this reason.
+    Skipped(String),
+}
+
+/// A subject that accepts connections. It ends when this is dropped.
+pub(crate) struct Running {
+    /// One for all pods, or one per pod where nothing stands between.
+    pub(crate) addresses: Vec<SocketAddr>,
+    /// Those that its processor time and memory are read from, children not included.
+    pub(crate) pids: Vec<Pid>,
+    /// What ends with the subject.
+    pub(crate) _parts: Box<dyn Any>,
+}
+
+/// Everything that can be measured, in the order of the tables. The first is the limit.
+pub(crate) fn all() -> Vec<Box<dyn Subject>> {
+    let ours = [
+        Engine { engine: "copy", io: "uring" },
+        Engine { engine: "copy", io: "epoll" },
+        Engine { engine: "splice", io: "auto" },
+        Engine { engine: "sockmap", io: "auto" },
+        Engine { engine: "auto", io: "auto" },
+    ];
+    let mut all: Vec<Box<dyn Subject>> = vec![Box::new(Direct)];
+    for engine in ours {
+        all.push(Box::new(engine));
+    }
+    all.extend(peer::all());
+    all
+}
+
+/// No gateway: what the machine, the clients and the pods take by themselves.
+struct Direct;
+
+impl Subject for Direct {
+    fn name(&self) -> String {
+        "direct".to_owned()
+    }
+
+    fn start(&self, scene: &Scene) -> Result<Started> {
+        Ok(Started::Running(Running { addresses: scene.pods.to_vec(), pids: Vec::new(), _parts: Box::new(()) }))
+    }
+}
+
+/// Our own program with one engine and one way to wait.
+struct Engine {
+    engine: &'static str,
+    io: &'static str,
+}
+
+impl Subject for Engine {
+    fn name(&self) -> String {
+        match self.io {
+            "auto" => self.engine.to_owned(),
+            io => format!("{} {io}", self.engine),
+        }
+    }
+
+    fn start(&self, scene: &Scene) -> Result<Started> {
+        if let Some(missing) = missing(self.engine)? {
+            return Ok(Started::Skipped(missing));
+        }
+        let mut builder = Gateway::builder();
+        if let Some(redis) = scene.redis {
+            builder = builder.redis(format!("redis://{redis}/"));
+        } else {
+            for (sandbox, endpoint) in scene.directory() {
+                builder = builder.sandbox(&sandbox, endpoint);
+            }
+        }
+        let workers = scene.workers.to_string();
+        // Nobody writes a line per request.
+        let quiet = ["--log-level", "info,access=off,stream=off", "--workers", &workers];
+        let gateway = builder.args(["--engine", self.engine, "--io", self.io]).args(quiet).start()?;
+        let (addresses, pids) = (vec![gateway.addr()], vec![gateway.pid()]);
+        Ok(Started::Running(Running { addresses, pids, _parts: Box::new(gateway) }))
+    }
+}
+
+/// What `gateway probe` says is missing for `engine`; `auto` takes what there is.
+fn missing(engine: &str) -> Result<Option<String>> {
+    if engine == "auto" {
+        return Ok(None);
+    }
+    let output = Command::new(gateway::program()?).args(["probe", "--json"]).output()?;
+    let report: Value = serde_json::from_slice(&output.stdout)?;
+    let engines = report["engines"].as_array().into_iter().flatten();
+    Ok(match engines.into_iter().find(|report| report["engine"] == engine) {
+        None => Some("not in this build".to_owned()),
+        Some(report) if report["available"] == true => None,
+        Some(report) => Some(report["missing"].to_string()),
+    })
+}

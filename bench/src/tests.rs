@@ -1,0 +1,138 @@
+//! The generator is measured with pods whose faults are known.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a pod's fault is that it is late; what is asserted does not depend on it"
+)]
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::thread;
+use std::time::Duration;
+
+use gateway_tests::bridge::read_head;
+
+use crate::analysis::Ratio;
+use crate::load::client::Client;
+use crate::load::pattern::Pattern;
+use crate::load::{Run, Tally, pod};
+
+const BYTES: u32 = 64;
+
+/// What is wrong with a pod: what happens before the answer to the n-th message.
+type Fault = fn(u32, &mut Vec<u8>);
+
+/// A pod for one stream, simple enough to be right: it answers message by message, after the fault.
+fn pod(fault: Fault) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        let (mut socket, _) = listener.accept().unwrap();
+        socket.set_nodelay(true).unwrap();
+        read_head(&mut socket).unwrap();
+        socket.write_all(pod::ANSWER).unwrap();
+        answer(&mut socket, fault);
+    });
+    address
+}
+
+fn answer(socket: &mut TcpStream, fault: Fault) {
+    let pattern = Pattern::new();
+    let mut message = [0; BYTES as usize];
+    for number in 0.. {
+        if socket.read_exact(&mut message).is_err() {
+            return;
+        }
+        let seed = pod::fields(*message.first_chunk().unwrap())[2];
+        let mut answer = pattern.at(u64::from(seed + number * BYTES), BYTES as usize).to_vec();
+        fault(number, &mut answer);
+        if socket.write_all(&answer).is_err() {
+            return;
+        }
+    }
+}
+
+fn run(fault: Fault, per_second: Option<f64>, millis: u64) -> anyhow::Result<Tally> {
+    let mut client = Client::new()?;
+    client.open(pod(fault), "37579", 4711)?;
+    client.run(&Run { up: BYTES, down: BYTES, per_second, lead_millis: 0, millis })
+}
+
+fn count(tally: &Tally, is_counted: impl Fn(u64) -> bool) -> u64 {
+    tally.latencies.iter().filter(|(nanos, _)| is_counted(*nanos)).map(|(_, count)| count).sum()
+}
+
+#[test]
+fn a_known_latency_is_reported() {
+    const DELAY: Duration = Duration::from_millis(30);
+    let tally = run(|_, _| thread::sleep(DELAY), None, 300).unwrap();
+    let all = count(&tally, |_| true);
+    assert!((1..=11).contains(&all), "{tally:?}");
+    assert_eq!(count(&tally, |nanos| nanos >= 30_000_000), all, "{tally:?}");
+    // At least one was not held up by the machine: what is reported is the delay, not a multiple of it.
+    assert!(count(&tally, |nanos| nanos < 60_000_000) > 0, "{tally:?}");
+}
+
+#[test]
+fn a_stall_is_charged_with_all_that_it_delays() {
+    const STALL: Duration = Duration::from_millis(500);
+    let stall: Fault = |number, _| {
+        if number == 10 {
+            thread::sleep(STALL);
+        }
+    };
+    // Some 50 of the 100 messages were meant to be sent while the pod slept; most of them waited for long.
+    let tally = run(stall, Some(100.0), 1000).unwrap();
+    assert_eq!(count(&tally, |_| true), 100, "every intended message counts: {tally:?}");
+    assert!(count(&tally, |nanos| nanos > 100_000_000) >= 35, "{tally:?}");
+}
+
+#[test]
+fn a_wrong_byte_fails_the_run() {
+    let corrupt: Fault = |number, answer| {
+        if number == 3 {
+            answer[17] ^= 0x40;
+        }
+    };
+    let error = run(corrupt, None, 200).unwrap_err();
+    assert_eq!(error.to_string(), "a wrong byte in an answer");
+}
+
+#[test]
+fn a_wrong_byte_in_a_message_ends_the_stream() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || pod::serve(&listener));
+    let mut socket = TcpStream::connect(address).unwrap();
+    socket.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    read_head(&mut socket).unwrap();
+    let mut message = [0; BYTES as usize];
+    message[3] = 64;
+    message[7] = 64;
+    socket.write_all(&message).unwrap();
+    assert_eq!(socket.read(&mut message).unwrap_or(0), 0);
+}
+
+#[test]
+fn what_is_slowed_is_seen_as_slower() {
+    // A hundred times what a message takes, so that the machine cannot make it vanish.
+    let slowed: Fault = |_, _| thread::sleep(Duration::from_millis(2));
+    let rates = |fault: Fault| -> Vec<f64> { (0..5).map(|_| run(fault, None, 50).unwrap().messages as f64).collect() };
+    let ratio = Ratio::of(&rates(slowed), &rates(|_, _| ()));
+    assert!(ratio.is_seen() && ratio.median < 0.5, "{ratio:?}");
+}
+
+#[test]
+fn the_pod_answers_what_the_client_asks_for() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || pod::serve(&listener));
+    let mut client = Client::new().unwrap();
+    for seed in 1..=20 {
+        client.open(address, "37579", seed).unwrap();
+    }
+    for (up, down, per_second) in [(16, 16, None), (100, 300_000, None), (300_000, 100, None), (64, 64, Some(500.0))] {
+        let tally = client.run(&Run { up, down, per_second, lead_millis: 0, millis: 100 }).unwrap();
+        assert!(count(&tally, |_| true) >= 20, "{up} {down}: {tally:?}");
+    }
+}

@@ -1,0 +1,206 @@
+//! Three hosts instead of one: client, gateway and pod in network namespaces of their own, joined by veth pairs.
+//!
+//! Loopback spares a packet the device and its queues, and some engines more than others. The gateway's host forwards,
+//! so that a stream without a gateway takes the same two cables.
+//!
+//! ```text
+//!   client 10.0.1.2 ------ 10.0.1.1 gateway 10.0.2.1 ------ 10.0.2.2 pod
+//! ```
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+
+use anyhow::{Context as _, Result, ensure};
+use nix::sched::{CloneFlags, setns};
+use nix::unistd::Uid;
+
+/// Where the kernel keeps the names of namespaces (ip-netns(8)).
+const NAMES: &str = "/run/netns";
+
+/// What all our namespaces begin with; the process id and the role follow.
+const PREFIX: &str = "sgbench";
+
+const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 0, 1, 2);
+const GATEWAY_TO_CLIENT: Ipv4Addr = Ipv4Addr::new(10, 0, 1, 1);
+const GATEWAY_TO_POD: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 1);
+const POD: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
+
+/// A network namespace, and its address towards the others.
+pub(crate) struct Host {
+    name: String,
+    address: IpAddr,
+}
+
+/// Dropping it removes all three.
+pub(crate) struct ThreeHosts {
+    client: Host,
+    gateway: Host,
+    pod: Host,
+}
+
+impl ThreeHosts {
+    /// Builds them, after removing those of suites that did not come to it.
+    ///
+    /// # Errors
+    ///
+    /// Without the right to (root, that is), and without iproute2.
+    pub(crate) fn new() -> Result<Self> {
+        remove_stale()?;
+        let host = |role: &str, address: Ipv4Addr| Host {
+            name: format!("{PREFIX}-{}-{role}", std::process::id()),
+            address: address.into(),
+        };
+        // From here on dropping it removes what is there already.
+        let hosts =
+            Self { client: host("client", CLIENT), gateway: host("gateway", GATEWAY_TO_CLIENT), pod: host("pod", POD) };
+        for host in hosts.all() {
+            ip(&["netns", "add", &host.name])?;
+            ip(&["-n", &host.name, "link", "set", "lo", "up"])?;
+        }
+        join((&hosts.client, CLIENT), (&hosts.gateway, GATEWAY_TO_CLIENT), "left")?;
+        join((&hosts.pod, POD), (&hosts.gateway, GATEWAY_TO_POD), "right")?;
+        for (host, gateway) in [(&hosts.client, GATEWAY_TO_CLIENT), (&hosts.pod, GATEWAY_TO_POD)] {
+            ip(&["-n", &host.name, "route", "add", "default", "via", &gateway.to_string()])?;
+        }
+        // The kernel shows a thread the settings of its own namespace.
+        hosts.gateway.there(|| Ok(fs::write("/proc/sys/net/ipv4/ip_forward", "1")?))?;
+        Ok(hosts)
+    }
+
+    fn all(&self) -> [&Host; 3] {
+        [&self.client, &self.gateway, &self.pod]
+    }
+}
+
+impl Drop for ThreeHosts {
+    fn drop(&mut self) {
+        for host in self.all().into_iter().filter(|host| Path::new(NAMES).join(&host.name).exists()) {
+            if let Err(error) = remove(&host.name) {
+                eprintln!("the namespace {} stays: {error:#}", host.name);
+            }
+        }
+    }
+}
+
+impl Host {
+    /// Does something on this host. A socket stays where it was made.
+    pub(crate) fn there<T: Send + 'static>(&self, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+        let namespace = fs::File::open(Path::new(NAMES).join(&self.name)).context("open the namespace")?;
+        // A thread of its own: only that thread changes its namespace, and it ends with the call.
+        let working = thread::spawn(move || {
+            setns(namespace, CloneFlags::CLONE_NEWNET)?;
+            work()
+        });
+        working.join().expect("the thread on another host does not panic")
+    }
+
+    /// `program` on this host. It takes the place of ip(8), so the process id is its own.
+    pub(crate) fn command(&self, program: &str) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.name, program]);
+        command
+    }
+}
+
+/// Shows that a byte gets through the three hosts and back, directly and by a program on the gateway's, and that nothing
+/// of them is left.
+pub(crate) fn check() -> Result<String> {
+    if !Uid::effective().is_root() {
+        return Ok("skipped: only root may make network namespaces".to_owned());
+    }
+    let hosts = ThreeHosts::new()?;
+    let address = hosts.pod.address;
+    let listener = hosts.pod.there(move || Ok(TcpListener::bind((address, 0))?))?;
+    let pod = listener.local_addr()?;
+    let mut client = hosts.client.there(move || Ok(TcpStream::connect(pod)?))?;
+    let (mut accepted, peer) = listener.accept()?;
+    ensure!(peer.ip() == hosts.client.address, "the pod sees {peer}");
+    exchange(&mut client, &mut accepted)?;
+    exchange(&mut accepted, &mut client)?;
+    let shown = hosts.gateway.command("ip").args(["-4", "-o", "address"]).output().context("run ip on the gateway")?;
+    let shown = String::from_utf8(shown.stdout)?;
+    ensure!(shown.contains("10.0.1.1/30") && shown.contains("10.0.2.1/30"), "the gateway's host has {shown}");
+    let names = hosts.all().map(|host| host.name.clone());
+    drop(hosts);
+    for name in names {
+        ensure!(!Path::new(NAMES).join(&name).exists(), "{name} is still there");
+    }
+    stale_ones_go()?;
+    Ok("a byte goes both ways through the gateway's host; nothing is left".to_owned())
+}
+
+fn exchange(from: &mut TcpStream, to: &mut TcpStream) -> Result<()> {
+    from.write_all(b"x")?;
+    let mut byte = [0];
+    to.read_exact(&mut byte)?;
+    ensure!(&byte == b"x", "another byte came");
+    Ok(())
+}
+
+/// A namespace that is named after a process that has ended is removed by the next suite.
+fn stale_ones_go() -> Result<()> {
+    let mut ended = Command::new("true").spawn()?;
+    let name = format!("{PREFIX}-{}-pod", ended.id());
+    ended.wait()?;
+    ip(&["netns", "add", &name])?;
+    remove_stale()?;
+    ensure!(!Path::new(NAMES).join(&name).exists(), "{name}, which nobody owns, is still there");
+    Ok(())
+}
+
+/// A cable between two hosts, which have the names of its ends in themselves alone.
+fn join((a, a_address): (&Host, Ipv4Addr), (b, b_address): (&Host, Ipv4Addr), device: &str) -> Result<()> {
+    ip(&["-n", &a.name, "link", "add", device, "type", "veth", "peer", "name", device, "netns", &b.name])?;
+    for (host, address) in [(a, a_address), (b, b_address)] {
+        ip(&["-n", &host.name, "address", "add", &format!("{address}/30"), "dev", device])?;
+        ip(&["-n", &host.name, "link", "set", device, "up"])?;
+    }
+    Ok(())
+}
+
+fn remove_stale() -> Result<()> {
+    let Ok(names) = fs::read_dir(NAMES) else { return Ok(()) };
+    for name in names.filter_map(|entry| entry.ok()?.file_name().into_string().ok()) {
+        if owner(&name).is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+            remove(&name)?;
+        }
+    }
+    Ok(())
+}
+
+/// The process id in a name of ours.
+fn owner(name: &str) -> Option<&str> {
+    let (pid, _) = name.strip_prefix(PREFIX)?.strip_prefix('-')?.split_once('-')?;
+    (!pid.is_empty() && pid.bytes().all(|byte| byte.is_ascii_digit())).then_some(pid)
+}
+
+/// A namespace outlives its name for as long as a socket in it does, so the cables go by themselves.
+fn remove(name: &str) -> Result<()> {
+    for device in ["left", "right"] {
+        let _absent = ip(&["-n", name, "link", "delete", device]).is_err();
+    }
+    ip(&["netns", "delete", name])
+}
+
+fn ip(arguments: &[&str]) -> Result<()> {
+    let output = Command::new("ip").args(arguments).output().context("run ip")?;
+    ensure!(output.status.success(), "ip {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim());
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_of_ours_have_an_owner() {
+        assert_eq!(owner("sgbench-4711-client"), Some("4711"));
+        assert_eq!(owner("sgbench-x-client"), None);
+        assert_eq!(owner("sgbench--client"), None);
+        assert_eq!(owner("sg4711-0"), None);
+    }
+}
