@@ -4,6 +4,7 @@
 //! the README. What the operator wrote, and where, is `raw`'s business: nothing behind this file knows flags or files.
 
 pub mod choice;
+mod control_plane;
 mod dial;
 mod host_pattern;
 pub mod kind;
@@ -33,6 +34,7 @@ use ipnet::IpNet;
 
 use crate::route::SandboxId;
 
+pub use control_plane::ControlPlaneConfig;
 pub use dial::{DialConfig, Growth};
 pub use header::{AuthConfig, DnsConfig, HeaderConfig, HeaderLookup, SecretText};
 pub use host_pattern::HostPattern;
@@ -183,6 +185,8 @@ pub enum DirectoryConfig {
     Embedded(BTreeMap<SandboxId, SocketAddr>),
     /// A Redis hash that other programs write.
     Redis(RedisConfig),
+    /// A control plane, asked over HTTP.
+    ControlPlane(ControlPlaneConfig),
 }
 
 /// Limits and deadlines of the client side.
