@@ -39,8 +39,8 @@ const PACED: [Figure; 4] = [
 /// Tables of everything.
 pub(crate) fn markdown(results: &Results, title: &str) -> String {
     let mut out = format!("# Bench {title}\n\n{}.\n", results.machine);
-    out += "\nMedians of interleaved rounds. A ratio is to `direct`, round by round: its median, and where the true one \
-            lies by the sign test. CPU is the whole machine's per message.\n";
+    out += "\nMedians of interleaved rounds. A ratio is to `direct`, round by round: its median, and where the true \
+            one lies by the sign test. CPU is the whole machine's per message.\n";
     for (name, why) in &results.skipped {
         let _ = write!(out, "\nSkipped: {name}: {why}\n");
     }
