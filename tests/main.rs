@@ -17,6 +17,8 @@ mod exchange;
 #[cfg(test)]
 mod failures;
 #[cfg(test)]
+mod header;
+#[cfg(test)]
 mod http_rules;
 #[cfg(test)]
 mod kernel;
@@ -42,5 +44,7 @@ mod upgrade;
 mod upstream;
 #[cfg(test)]
 mod users;
+#[cfg(test)]
+mod ways;
 #[cfg(test)]
 mod webvnc;

@@ -9,15 +9,19 @@ use std::error::Error;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+use crate::auth::Scope;
+use crate::config::kind;
 use crate::config::problem::Problems;
 use crate::config::raw::{self, Layers};
 use crate::config::resolve::system_lookup;
 use crate::config::{Config, DirectoryConfig, RedisConfig, table};
 use crate::metrics;
 use crate::probe;
+use crate::route::SandboxId;
 use crate::routes_command::{self, RoutesAction};
 use crate::serve;
 
@@ -50,6 +54,8 @@ pub enum Command {
     PrintConfig(EveryFlag),
     /// Read and change the Redis directory
     Routes(Routes),
+    /// Make a token that opens one sandbox of the header source until it expires
+    Token(TokenArguments),
     /// Say for each engine whether this machine can run it, and if not, what is missing
     Probe {
         /// As JSON
@@ -79,6 +85,22 @@ pub struct Routes {
     /// Where the directory is.
     #[command(flatten)]
     pub flags: DirectoryFlags,
+}
+
+/// `gateway token`
+#[derive(Debug, clap::Args)]
+pub struct TokenArguments {
+    /// The sandbox's name
+    pub sandbox: String,
+    /// The sandbox's namespace
+    #[arg(long, default_value = SandboxId::DEFAULT_NAMESPACE)]
+    pub namespace: String,
+    /// A file with the secret that the gateway was given as --auth-secret-file
+    #[arg(long, value_name = "FILE")]
+    pub secret_file: PathBuf,
+    /// After how long the token opens nothing any more
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = kind::DURATION_POSITIVE.parse)]
+    pub expires_in: Duration,
 }
 
 /// The tables that the README takes from the code.
@@ -120,6 +142,7 @@ pub fn run(command: Command) -> Result<(), CliError> {
             DirectoryConfig::Redis(redis) => routes(action, &redis),
             DirectoryConfig::Embedded(_) => Err(CliError::NoRedis),
         },
+        Command::Token(arguments) => token(&arguments),
         Command::Probe { json } => probe(json),
         Command::Completions { shell } => {
             let mut script = Vec::new();
@@ -157,6 +180,16 @@ fn routes(action: RoutesAction, redis: &RedisConfig) -> Result<(), CliError> {
     let done = runtime.block_on(routes_command::run(action, redis, &mut out));
     print(&String::from_utf8_lossy(&out))?;
     done.map_err(CliError::runtime)
+}
+
+fn token(arguments: &TokenArguments) -> Result<(), CliError> {
+    let TokenArguments { sandbox, namespace, secret_file, expires_in } = arguments;
+    let id = SandboxId::in_namespace(namespace, sandbox).map_err(CliError::runtime)?;
+    let secret = serve::secret(secret_file).map_err(CliError::runtime)?;
+    let expires = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + *expires_in;
+    let expires = i64::try_from(expires.as_secs()).unwrap_or(i64::MAX);
+    let token = secret.mint(Scope { namespace: id.namespace(), name: id.name() }, expires);
+    print(&format!("{token}\n"))
 }
 
 fn probe(json: bool) -> Result<(), CliError> {

@@ -4,6 +4,8 @@
 //! the README. What the operator wrote, and where, is `raw`'s business: nothing behind this file knows flags or files.
 
 pub mod choice;
+mod dial;
+mod host_pattern;
 pub mod kind;
 pub mod option;
 pub mod options;
@@ -16,6 +18,8 @@ pub mod table;
 
 mod check;
 pub(crate) mod environment;
+mod header;
+mod router;
 
 mod file;
 mod suggest;
@@ -29,6 +33,9 @@ use ipnet::IpNet;
 
 use crate::route::SandboxId;
 
+pub use dial::{DialConfig, Growth};
+pub use header::{AuthConfig, DnsConfig, HeaderConfig, HeaderLookup, SecretText};
+pub use host_pattern::HostPattern;
 pub use redis::RedisConfig;
 
 const KIBIBYTE: usize = 1024;
@@ -51,6 +58,10 @@ pub struct Config {
     pub routing: RoutingConfig,
     /// Who knows where a sandbox listens.
     pub directory: DirectoryConfig,
+    /// The names that the header source looks up.
+    pub dns: DnsConfig,
+    /// Which tokens open the sandboxes of the header source.
+    pub auth: AuthConfig,
     /// Limits and deadlines of the client side.
     pub http: HttpConfig,
     /// Dialling sandboxes, and keeping their connections.
@@ -111,9 +122,31 @@ pub struct RoutingConfig {
     pub cookie_name: String,
     /// How noVNC is told to open its WebSocket under its own sandbox's path.
     pub websocket_hint: WebsocketHint,
+    /// The header source.
+    pub header: HeaderConfig,
+    /// How host names name sandboxes.
+    pub host: HostRules,
+    /// What a host agent wants in front of a sandbox's id, its port and its paths: the Host source writes it, the agent
+    /// source reads it. Begins and ends with a slash.
+    pub agent_prefix: String,
+    /// Below which path the prefix source works. Begins and ends with a slash.
+    pub service_prefix: String,
+    /// The sandbox of requests that no source covers.
+    pub default_sandbox: Option<SandboxId>,
 }
 
-/// Which ways in exist, in order of precedence: header, host, path, cookie. `prefix` and `broker` stand beside them.
+/// How host names name sandboxes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostRules {
+    /// The first label.
+    pub pattern: HostPattern,
+    /// What follows it, in lower case. Empty: anything.
+    pub domains: Vec<String>,
+    /// Whether a sandbox's endpoint is that of a host agent, instead of the pod's own address.
+    pub agent: bool,
+}
+
+/// Which ways in exist, in order of precedence: header, host, agent, prefix, path, cookie. `broker` stands beside them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sources {
     /// `/vnc/37579/...`
@@ -122,6 +155,8 @@ pub struct Sources {
     pub cookie: bool,
     /// `49999-cl-abc.example.com`
     pub host: bool,
+    /// `/proxy/cl-abc/49999/...`, from another gateway.
+    pub agent: bool,
     /// `X-Sandbox-ID` and its companions.
     pub header: bool,
     /// A service prefix in front of the path.
@@ -184,19 +219,15 @@ pub enum HostHeader {
     Endpoint,
     /// What the client sent.
     Pass,
-    /// Always this text.
+    /// Always this text, with the endpoint's port where it says `{port}`.
     Mask(String),
 }
 
 /// Dialling sandboxes, and keeping their connections.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UpstreamConfig {
-    /// How long one TCP connect may take. Pods are a network hop away; 1 s is one lost SYN.
-    pub dial_timeout: Duration,
-    /// How often a dial is tried in all.
-    pub dial_attempts: u32,
-    /// The wait after the n-th failed attempt is n times this.
-    pub dial_backoff: Duration,
+    /// With how much patience a sandbox is dialled.
+    pub dial: DialConfig,
     /// How many idle connections are kept per sandbox and worker.
     pub pool_idle_max: usize,
     /// How long an idle connection is kept. Shorter than the servers' own timeouts, so that they rarely close under a
@@ -204,6 +235,18 @@ pub struct UpstreamConfig {
     pub pool_idle_timeout: Duration,
     /// Where endpoints may lie. Empty: anywhere.
     pub allow: Vec<IpNet>,
+}
+
+/// What a sandbox sees of the Origin of an upgrade.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OriginPolicy {
+    /// What the client sent.
+    #[default]
+    Pass,
+    /// Nothing.
+    Strip,
+    /// An origin that names the Host that the sandbox is sent, for servers that compare the two.
+    Rewrite,
 }
 
 /// Limits of established streams.
@@ -255,6 +298,8 @@ impl Default for Config {
             io: IoChoice::Auto,
             routing: RoutingConfig::default(),
             directory: DirectoryConfig::Embedded(BTreeMap::new()),
+            dns: DnsConfig::default(),
+            auth: AuthConfig::default(),
             http: HttpConfig::default(),
             upstream: UpstreamConfig::default(),
             stream: StreamConfig::default(),
@@ -275,14 +320,26 @@ impl Default for RoutingConfig {
             strip: true,
             cookie_name: "vnc_session_id".to_owned(),
             websocket_hint: WebsocketHint::Redirect,
+            header: HeaderConfig::default(),
+            host: HostRules::default(),
+            agent_prefix: "/proxy/".to_owned(),
+            service_prefix: "/sandboxes/".to_owned(),
+            default_sandbox: None,
         }
+    }
+}
+
+impl Default for HostRules {
+    fn default() -> Self {
+        let pattern = HostPattern::parse("{port}-{sandbox}").expect("the default is a pattern");
+        Self { pattern, domains: Vec::new(), agent: false }
     }
 }
 
 impl Sources {
     /// No way in at all.
     pub const NONE: Self =
-        Self { path: false, cookie: false, host: false, header: false, prefix: false, broker: false };
+        Self { path: false, cookie: false, host: false, agent: false, header: false, prefix: false, broker: false };
 }
 
 impl Default for HttpConfig {
@@ -304,9 +361,7 @@ impl Default for HttpConfig {
 impl Default for UpstreamConfig {
     fn default() -> Self {
         Self {
-            dial_timeout: Duration::from_secs(1),
-            dial_attempts: 3,
-            dial_backoff: Duration::from_millis(100),
+            dial: DialConfig::default(),
             pool_idle_max: 16,
             pool_idle_timeout: Duration::from_secs(60),
             allow: Vec::new(),

@@ -8,8 +8,10 @@ mod call;
 mod close;
 mod context;
 mod exchange;
+mod entrance;
 mod handshake;
 mod inbox;
+mod locate;
 mod places;
 mod relay;
 mod stream;
@@ -20,8 +22,9 @@ use std::rc::Rc;
 use crate::drain::Phase;
 use crate::error::Failure;
 use crate::http::answer::{self, Answer, Form};
+use crate::http::upgrade::Upgrade;
 use crate::http::{RequestHead, upgrade};
-use crate::route::{self, Decision};
+use crate::route::{self, Decision, Mode, Source, Target};
 use crate::sys::Socket;
 use account::Account;
 use call::Call;
@@ -117,7 +120,14 @@ async fn respond(
     context: &Context,
 ) -> Result<Next, Failure> {
     let upgrade = upgrade::requested(head).map_err(Failure::Upgrade)?;
-    let target = match route::decide(head, &context.config().routing)? {
+    if entrance::asks_health(head, context) {
+        let keeps = keeps_alive(head, context);
+        let mut out = Vec::new();
+        answer::healthy(head.is_head(), account.request_id(), keeps, &mut out);
+        account.answered(200);
+        return Ok(send_answer(inbox, out, keeps).await);
+    }
+    let mut target = match route::decide(head, &context.config().routing)? {
         Decision::Forward(target) => target,
         Decision::Redirect { status, location, set_cookies } => {
             let keeps = keeps_alive(head, context);
@@ -128,11 +138,27 @@ async fn respond(
         }
     };
     account.routed(&target);
-    let located = context.shared.directory.locate(&target.sandbox).await?;
-    let call = Call::new(context, head, &target, located, account);
-    match upgrade {
-        None => exchange::exchange(inbox, call).await,
-        Some(upgrade) => handshake::handshake(inbox, call, &upgrade).await,
+    target.handling.consumes_authorization |= entrance::check(head, &target, context)?;
+    let forwarded = forward(inbox, head, &target, upgrade, account, context).await;
+    match target.source {
+        Source::Header => forwarded.map_err(|failure| failure.in_header_contract(target.sandbox.name())),
+        _ => forwarded,
+    }
+}
+
+/// Answers a request from its sandbox.
+async fn forward(
+    inbox: &mut Inbox,
+    head: &RequestHead,
+    target: &Target,
+    upgrade: Option<Upgrade>,
+    account: &mut Account,
+    context: &Context,
+) -> Result<Next, Failure> {
+    let call = Call::new(context, head, target, account).await?;
+    match (upgrade, &target.mode) {
+        (None, _) => exchange::exchange(inbox, call).await,
+        (Some(upgrade), Mode::Stream) => handshake::handshake(inbox, call, &upgrade).await,
     }
 }
 

@@ -6,20 +6,24 @@
 //! await; every other one is a message to that task and a wait for its answer, so `locate` works on any runtime.
 
 pub mod cache;
+pub mod dns;
 pub mod embedded;
 pub mod endpoint;
 pub mod record;
 pub mod redis;
+pub mod state_name;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+pub use self::dns::{Dns, DnsError, DnsTask};
 pub use self::embedded::TableError;
 pub use self::endpoint::{Endpoint, EndpointError, EndpointRules};
 pub use self::record::RecordError;
 pub use self::redis::{RedisTask, ServerError};
+pub use self::state_name::StateName;
 use crate::config::RedisConfig;
 use crate::route::SandboxId;
 
@@ -29,6 +33,7 @@ pub struct Directory(Arc<Inner>);
 
 struct Inner {
     kind: Kind,
+    rules: EndpointRules,
     events: Arc<dyn DirectoryEvents>,
 }
 
@@ -43,22 +48,43 @@ pub struct Located {
     /// Where the sandbox listens.
     pub endpoint: Endpoint,
     /// Changes whenever the endpoint of this sandbox changed, or the sandbox left and came back: a connection that was
-    /// opened under another generation may lead to somebody else. Never 0, never used twice in one process.
+    /// opened under another generation may lead to somebody else. Never used twice in one process; 0 only for an
+    /// address that the client named.
     pub generation: u64,
 }
 
 /// Why there is no endpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LocateError {
     /// The directory does not have the sandbox.
     #[error("the directory does not have this sandbox")]
     NotFound,
+    /// It is there, and does not run.
+    #[error("the sandbox is not running (state: {0})")]
+    NotRunning(StateName),
+    /// It was stopped for good.
+    #[error("the sandbox was stopped")]
+    Stopped,
+    /// It is on its way to another host; worth another try in a second.
+    #[error("the sandbox is migrating to another host")]
+    Migrating,
+    /// It runs, and has no address yet; worth another try in a second.
+    #[error("the sandbox has no address yet")]
+    NoAddress,
     /// Nobody can say at present; worth another try in a second.
     #[error("the directory cannot be asked at present")]
     Unavailable,
     /// The directory has the sandbox, but not with an endpoint that may be dialled.
     #[error(transparent)]
     BadEndpoint(#[from] RecordError),
+}
+
+impl LocateError {
+    /// Whether the sandbox cannot be there any more, so that its live streams have to end too.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        matches!(self, Self::NotFound | Self::Stopped | Self::NotRunning(_))
+    }
 }
 
 impl Directory {
@@ -69,7 +95,7 @@ impl Directory {
         events: Arc<dyn DirectoryEvents>,
     ) -> Result<Self, TableError> {
         let kind = Kind::Embedded(embedded::Table::new(table, rules)?);
-        Ok(Self(Arc::new(Inner { kind, events })))
+        Ok(Self(Arc::new(Inner { kind, rules: rules.clone(), events })))
     }
 
     /// A directory in Redis, and the task that talks to the server: nothing is answered before [`RedisTask::run`] is
@@ -82,8 +108,8 @@ impl Directory {
         events: Arc<dyn DirectoryEvents>,
         live: Arc<dyn LiveSandboxes>,
     ) -> Result<(Self, RedisTask), ServerError> {
-        let (handle, task) = redis::new(config, rules, Arc::clone(&events), live)?;
-        Ok((Self(Arc::new(Inner { kind: Kind::Redis(handle), events })), task))
+        let (handle, task) = redis::new(config, rules.clone(), Arc::clone(&events), live)?;
+        Ok((Self(Arc::new(Inner { kind: Kind::Redis(handle), rules, events })), task))
     }
 
     /// Where `id` listens now.
@@ -95,6 +121,12 @@ impl Directory {
         };
         self.0.events.lookup(source, LookupOutcome::of(&answer), begun.elapsed());
         answer
+    }
+
+    /// The endpoint beside `endpoint` at `port`, by the rules that hold for all of them.
+    pub fn at_port(&self, endpoint: Endpoint, port: u16) -> Result<Endpoint, LocateError> {
+        let address = SocketAddr::new(endpoint.address().ip(), port);
+        self.0.rules.check(address).map_err(|error| LocateError::BadEndpoint(error.into()))
     }
 
     /// Says that the host of `endpoint` is gone (a dial failed with "no route to host" and its like, not with
@@ -166,6 +198,8 @@ pub enum LookupSource {
     Redis,
     /// The cache, with an entry that may have changed, because Redis could not be asked.
     Stale,
+    /// The cluster's DNS, or its absence.
+    Dns,
 }
 
 impl LookupSource {
@@ -177,6 +211,7 @@ impl LookupSource {
             Self::Cache => "cache",
             Self::Redis => "redis",
             Self::Stale => "stale",
+            Self::Dns => "dns",
         }
     }
 }
@@ -186,7 +221,7 @@ impl LookupSource {
 pub enum LookupOutcome {
     /// An endpoint.
     Hit,
-    /// That the directory does not have the sandbox.
+    /// That the directory does not have the sandbox, or has it in a state in which it has no endpoint.
     Miss,
     /// Nobody to ask, or an endpoint that may not be dialled.
     Error,
@@ -203,11 +238,11 @@ impl LookupOutcome {
         }
     }
 
-    fn of(answer: &Result<Located, LocateError>) -> Self {
+    pub(crate) fn of(answer: &Result<Located, LocateError>) -> Self {
         match answer {
             Ok(_) => Self::Hit,
-            Err(LocateError::NotFound) => Self::Miss,
             Err(LocateError::Unavailable | LocateError::BadEndpoint(_)) => Self::Error,
+            Err(_) => Self::Miss,
         }
     }
 }

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 
+use crate::auth::AuthError;
 use crate::directory::LocateError;
 use crate::http::HeadError;
 use crate::http::body::BodyError;
@@ -37,6 +38,23 @@ pub enum Failure {
     /// No source names a sandbox.
     #[error("{0}")]
     Route(#[from] RouteError),
+    /// A token is missing, or not good enough.
+    #[error("{0}")]
+    Auth(#[from] AuthError),
+    /// A sandbox of the header source could not be reached: the contract has a text of its own for it.
+    #[error("{cause}")]
+    BackendUnreachable {
+        /// The sandbox's name, as the client wrote it.
+        name: String,
+        /// What happened, for the log.
+        cause: String,
+    },
+    /// A sandbox of the header source did not answer in time.
+    #[error("the sandbox did not answer in time")]
+    BackendTimeout {
+        /// The sandbox's name, as the client wrote it.
+        name: String,
+    },
     /// The directory had no endpoint.
     #[error("{0}")]
     Locate(#[from] LocateError),
@@ -97,17 +115,41 @@ impl Failure {
             Self::BodyTimeout => outward(408, "body_timeout").closing(),
             Self::Upgrade(UpgradeError::WebsocketVersion) => outward(426, "upgrade_required").closing(),
             Self::Upgrade(_) | Self::Body(_) => outward(400, "bad_request").closing(),
+            Self::Route(RouteError::Header(_)) => outward(400, "bad_request"),
+            Self::Route(RouteError::Port | RouteError::Id) => outward(400, "invalid_name"),
             Self::Route(_) => outward(404, "no_route"),
+            Self::Auth(AuthError::Missing | AuthError::Invalid) => outward(401, "unauthorized"),
+            Self::Auth(AuthError::Forbidden) => outward(403, "forbidden"),
             Self::Locate(LocateError::NotFound) => outward(404, "sandbox_not_found"),
+            Self::Locate(LocateError::NotRunning(_)) => outward(409, "sandbox_not_running"),
+            Self::Locate(LocateError::Stopped) => outward(410, "sandbox_stopped"),
+            Self::Locate(LocateError::Migrating) => outward(503, "sandbox_migrating").retrying(),
+            Self::Locate(LocateError::NoAddress) => outward(503, "sandbox_no_address").retrying(),
             Self::Locate(LocateError::Unavailable) => outward(503, "directory_unavailable").retrying(),
             // The directory has answered, and what it said cannot be dialled: another try in a second will not help.
-            Self::Dial(_) | Self::Locate(LocateError::BadEndpoint(_)) => outward(502, "upstream_unreachable"),
+            Self::Dial(_) | Self::BackendUnreachable { .. } | Self::Locate(LocateError::BadEndpoint(_)) => {
+                outward(502, "upstream_unreachable")
+            }
             Self::Admit(_) => outward(429, "too_many_streams").retrying(),
             Self::ResponseHead(_) | Self::ResponseUpgrade(_) | Self::UpstreamEnded(_) => {
                 outward(502, "bad_upstream_response")
             }
-            Self::UpstreamTimeout => outward(504, "upstream_timeout"),
+            Self::UpstreamTimeout | Self::BackendTimeout { .. } => outward(504, "upstream_timeout"),
             Self::Overloaded(_) => outward(503, "overloaded").closing().retrying(),
+        }
+    }
+
+    /// The same as the contract of the header source tells it, where that has words of its own. To it a name without an
+    /// address is a sandbox that cannot be reached, which its clients try again.
+    #[must_use]
+    pub fn in_header_contract(self, name: &str) -> Self {
+        let name = name.to_owned();
+        match self {
+            Self::Locate(LocateError::NotFound) | Self::Dial(_) => {
+                Self::BackendUnreachable { name, cause: self.to_string() }
+            }
+            Self::UpstreamTimeout => Self::BackendTimeout { name },
+            other => other,
         }
     }
 
@@ -140,8 +182,15 @@ impl Failure {
     pub fn detail(&self) -> Cow<'static, str> {
         match self {
             Self::Dial(_) => "the sandbox could not be reached".into(),
+            Self::Auth(AuthError::Missing) => "Missing or invalid Authorization header.".into(),
+            Self::Auth(AuthError::Invalid) => "Invalid token.".into(),
+            Self::Auth(AuthError::Forbidden) => "The token is not for this sandbox.".into(),
+            Self::BackendUnreachable { name, .. } => format!("Could not connect to the backend sandbox: {name}").into(),
+            Self::BackendTimeout { name } => format!("Timed out waiting for the backend sandbox: {name}").into(),
             Self::UpstreamEnded(_) => "the sandbox closed the connection before it answered".into(),
             Self::Locate(LocateError::NotFound) => "the directory does not know this sandbox".into(),
+            Self::Locate(LocateError::NotRunning(_)) => "the sandbox is not running".into(),
+            Self::Locate(LocateError::Migrating) => "the sandbox is migrating to a new host, retry shortly".into(),
             Self::Locate(LocateError::Unavailable) => "the directory of sandboxes is not available".into(),
             Self::Locate(LocateError::BadEndpoint(_)) => "the directory's entry for this sandbox cannot be used".into(),
             told => told.to_string().into(),

@@ -6,7 +6,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use crate::config::{HostHeader, RoutingConfig, Sources, WebsocketHint};
+use crate::config::{HostHeader, OriginPolicy, RoutingConfig, Sources, WebsocketHint};
 use crate::directory::EndpointRules;
 use crate::directory::record::{self, FieldNames};
 use crate::http::body::BodyError;
@@ -211,7 +211,12 @@ fn forwarding(upstream_target: &[u8]) -> Forwarding<'_> {
         host_header: &HostHeader::Endpoint,
         upstream_target,
         public_prefix: "/vnc/1",
+        agent_prefix: "",
+        client_is_edge: false,
+        origin: OriginPolicy::Pass,
+        consumes_authorization: false,
         cookie_name: "vnc_session_id",
+        hides_sandbox_headers: false,
         request_id: "1",
     }
 }

@@ -13,6 +13,7 @@ pub mod worker;
 pub mod connection;
 pub mod http;
 pub mod route;
+pub mod auth;
 pub mod directory;
 pub mod upstream;
 pub mod tunnel;

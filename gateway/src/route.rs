@@ -8,13 +8,20 @@
 //! Referer, and the WebSocket does through the `path` parameter of `hint`. The cookie remains for clients that have
 //! none of these.
 
+mod agent;
 mod cookie;
+pub mod header;
 mod hint;
+mod host;
 mod path;
+mod prefix;
 mod referer;
 pub mod sandbox_id;
+pub mod target;
 
+pub use header::HeaderError;
 pub use sandbox_id::SandboxId;
+pub use target::{Handling, Lookup, Mode, Source, Target};
 
 use crate::config::{RoutingConfig, WebsocketHint};
 use crate::http::RequestHead;
@@ -29,7 +36,7 @@ const ROOT_WEBSOCKET: &str = "/websockify";
 pub enum Decision {
     /// It goes to a sandbox.
     Forward(Target),
-    /// The client is sent to another URL of the same sandbox. Only the path source redirects.
+    /// The client is sent to another URL of the same sandbox. Only sources in the path redirect.
     Redirect {
         /// 308 for the missing slash, which holds for ever. 302 for the WebSocket hint, which must not be stored.
         status: u16,
@@ -40,34 +47,7 @@ pub enum Decision {
     },
 }
 
-/// The sandbox of a request, and how the request looks there.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Target {
-    /// Whose endpoint the directory is asked for.
-    pub sandbox: SandboxId,
-    /// What named it.
-    pub source: Source,
-    /// The target in origin-form for the sandbox: always the tail of the one that came, byte for byte, query included.
-    pub upstream_target: Vec<u8>,
-    /// What the client sees in front of the sandbox's paths, such as `/vnc/37579`: Location and the paths of cookies
-    /// get it. It names the sandbox even where the request did not. Empty where the sandbox sees the client's paths.
-    pub public_prefix: String,
-    /// Values of Set-Cookie fields, one each: not empty for a first packet only.
-    pub set_cookies: Vec<String>,
-}
-
-/// What named the sandbox of a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Source {
-    /// The request's own path.
-    Path,
-    /// The path of the page behind the request. On and off with [`Source::Path`].
-    Referer,
-    /// The session cookie.
-    Cookie,
-}
-
-/// Why a request has no sandbox. The client is told the same for all of them; operators are not.
+/// Why a request has no sandbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RouteError {
     /// The path lies beside everything that the sources cover, or its source is off.
@@ -79,10 +59,40 @@ pub enum RouteError {
     /// As [`RouteError::Unnamed`], and there is a session cookie that holds no id.
     #[error("the session cookie holds no sandbox id")]
     CookieMalformed,
+    /// A port is named that is none.
+    #[error("invalid port")]
+    Port,
+    /// A sandbox is named in a way in which none can be called.
+    #[error("invalid sandbox ID")]
+    Id,
+    /// The header source is the only one, or was meant, and its fields name no sandbox.
+    #[error("{0}")]
+    Header(#[from] HeaderError),
 }
 
-/// Decides a request. The path wins over the Referer, and the Referer over the cookie.
+/// A source of its own: `None` for a request that is none of its.
+type Decide = fn(&RequestHead, &RoutingConfig) -> Option<Result<Decision, RouteError>>;
+
+/// Decides a request. The headers win over the Host, the Host over the path, the path over the Referer, and the
+/// Referer over the cookie.
 pub fn decide(head: &RequestHead, rules: &RoutingConfig) -> Result<Decision, RouteError> {
+    let asked: [(bool, Decide); 4] = [
+        (rules.sources.header, header::decide),
+        (rules.sources.host, host::decide),
+        (rules.sources.agent, agent::decide),
+        (rules.sources.prefix, prefix::decide),
+    ];
+    let found = asked.into_iter().filter(|(is_on, _)| *is_on).find_map(|(_, decide)| decide(head, rules));
+    match (found.unwrap_or_else(|| session(head, rules)), &rules.default_sandbox) {
+        (Err(RouteError::NoRoute), Some(sandbox)) => {
+            Ok(Decision::Forward(Target::new(sandbox.clone(), Source::Default, head.target().to_vec())))
+        }
+        (decided, _) => decided,
+    }
+}
+
+/// Decides a request of a session that began below the path prefix.
+fn session(head: &RequestHead, rules: &RoutingConfig) -> Result<Decision, RouteError> {
     let Some(below) = path::below(head.path(), &rules.path_prefix) else {
         return root_websocket(head, rules).map(Decision::Forward);
     };
@@ -101,18 +111,6 @@ pub fn decide(head: &RequestHead, rules: &RoutingConfig) -> Result<Decision, Rou
     Ok(Decision::Forward(below_prefix(head, rules, sandbox, Source::Cookie, below)))
 }
 
-impl Source {
-    /// The source's name as a metric label.
-    #[must_use]
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Path => "path",
-            Self::Referer => "referer",
-            Self::Cookie => "cookie",
-        }
-    }
-}
-
 impl RouteError {
     /// The rule's name as a metric label.
     #[must_use]
@@ -121,6 +119,9 @@ impl RouteError {
             Self::NoRoute => "no_route",
             Self::Unnamed => "unnamed",
             Self::CookieMalformed => "cookie_malformed",
+            Self::Port => "port",
+            Self::Id => "id",
+            Self::Header(_) => "header",
         }
     }
 }
@@ -147,25 +148,14 @@ fn root_websocket(head: &RequestHead, rules: &RoutingConfig) -> Result<Target, R
     if head.path() != ROOT_WEBSOCKET.as_bytes() || !rules.sources.cookie {
         return Err(RouteError::NoRoute);
     }
-    Ok(Target {
-        sandbox: remembered(head, rules)?,
-        source: Source::Cookie,
-        upstream_target: head.target().to_vec(),
-        public_prefix: String::new(),
-        set_cookies: Vec::new(),
-    })
+    Ok(Target::new(remembered(head, rules)?, Source::Cookie, head.target().to_vec()))
 }
 
 /// The target of a request below the prefix, whose path is `rest` behind what `strip` cuts off.
 fn below_prefix(head: &RequestHead, rules: &RoutingConfig, sandbox: SandboxId, source: Source, rest: &[u8]) -> Target {
     let cut = if rules.strip { head.path().len() - rest.len() } else { 0 };
-    Target {
-        public_prefix: if rules.strip { format!("{}{sandbox}", rules.path_prefix) } else { String::new() },
-        sandbox,
-        source,
-        upstream_target: head.target()[cut..].to_vec(),
-        set_cookies: Vec::new(),
-    }
+    let public_prefix = if rules.strip { format!("{}{sandbox}", rules.path_prefix) } else { String::new() };
+    Target { public_prefix, ..Target::new(sandbox, source, head.target()[cut..].to_vec()) }
 }
 
 /// The sandbox in the session cookie.

@@ -1,12 +1,14 @@
 //! `gateway serve`: listeners, control thread, workers; then wait, drain, and say how it ended.
 
 mod engines;
+mod entrance;
 mod observers;
 mod workers;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsRawFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -17,7 +19,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::admin::{self, AdminState};
 use crate::config::{Config, DirectoryConfig, EngineChoice, Sources};
 use crate::connection::{Places, Shared, Table};
-use crate::directory::{self, Directory, DirectoryEvents, EndpointRules, RedisTask, ServerError, TableError};
+use crate::directory::{self, Directory, DirectoryEvents, DnsError, EndpointRules, RedisTask, ServerError, TableError};
 use crate::drain::{self, DrainSwitch};
 use crate::metrics::{DrainState, Metrics};
 use crate::sys::descriptors::{self, Capacity};
@@ -26,6 +28,7 @@ use crate::tunnel::live::Caps;
 use crate::tunnel::{LiveStreams, Reason};
 use crate::worker;
 use crate::worker::parting::Parting;
+pub(crate) use entrance::secret;
 use observers::{Events, Ready, Streams};
 use workers::Workers;
 
@@ -64,6 +67,17 @@ pub enum ServeError {
     /// The Redis URL does not name a server.
     #[error(transparent)]
     Redis(#[from] ServerError),
+    /// Nobody can be asked for the cluster's names.
+    #[error(transparent)]
+    Dns(#[from] DnsError),
+    /// A file of a token secret cannot be used.
+    #[error("{}: {reason}", path.display())]
+    Secret {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
     /// A worker ended before the shutdown.
     #[error("a worker failed: {0}")]
     Worker(io::Error),
@@ -100,8 +114,8 @@ pub fn run(config: Config) -> Result<(), ServeError> {
 }
 
 fn check_build(config: &Config) -> Result<(), ServeError> {
-    let Sources { path: _, cookie: _, host, header, prefix, broker } = config.routing.sources;
-    let missing = [("host", host), ("header", header), ("prefix", prefix), ("broker", broker)];
+    let Sources { path: _, cookie: _, host: _, agent: _, prefix: _, header: _, broker } = config.routing.sources;
+    let missing = [("broker", broker)];
     if let Some((source, _)) = missing.into_iter().find(|(_, wanted)| *wanted) {
         return Err(ServeError::NotInThisBuild(format!("source '{source}'")));
     }
@@ -186,7 +200,10 @@ async fn control(
     let live = LiveStreams::new(config.workers.get(), caps);
     let metrics = Arc::new(Metrics::new());
     metrics.streams().set_totals(Arc::new(Streams(Arc::clone(&live))));
-    let (directory, redis) = directory(&config, &listeners, admin_address, &metrics, &live)?;
+    let rules = endpoint_rules(&config, &listeners, admin_address)?;
+    let guard = entrance::guard(&config.auth)?;
+    let (dns, resolving) = entrance::dns(&config, &rules, &metrics)?.unzip();
+    let (directory, redis) = directory(&config, rules, &metrics, &live)?;
     let backend = engines::backend(config.io)?;
     let offload = engines::offload(config.engine, backend, &metrics)?;
     let connections_max = connections_max(&config, capacity);
@@ -196,6 +213,8 @@ async fn control(
         instance: instance(),
         config,
         directory: directory.clone(),
+        dns,
+        guard,
         metrics: Arc::clone(&metrics),
         live: Arc::clone(&live),
         drain: drain.clone(),
@@ -214,6 +233,9 @@ async fn control(
     let mut workers = Workers::start(&shared, backend, parting, listeners).await?;
     if let Some(redis) = redis {
         tokio::spawn(redis.run());
+    }
+    if let Some(resolving) = resolving {
+        tokio::spawn(resolving.run());
     }
     tokio::spawn(async move {
         if let Err(error) = admin::serve(admin, state).await {
@@ -258,19 +280,25 @@ async fn finish(
     Ok(())
 }
 
-fn directory(
+fn endpoint_rules(
     config: &Config,
     listeners: &[Vec<TcpListener>],
     admin: SocketAddr,
-    metrics: &Arc<Metrics>,
-    live: &Arc<LiveStreams>,
-) -> Result<(Directory, Option<RedisTask>), ServeError> {
+) -> Result<EndpointRules, ServeError> {
     let bound: io::Result<Vec<_>> =
         listeners.first().into_iter().flatten().map(TcpListener::local_addr).chain([Ok(admin)]).collect();
     let own = bound
         .and_then(|bound| directory::endpoint::own_addresses(&bound))
         .map_err(system("cannot list own addresses"))?;
-    let rules = EndpointRules { allow: config.upstream.allow.clone(), own };
+    Ok(EndpointRules { allow: config.upstream.allow.clone(), own })
+}
+
+fn directory(
+    config: &Config,
+    rules: EndpointRules,
+    metrics: &Arc<Metrics>,
+    live: &Arc<LiveStreams>,
+) -> Result<(Directory, Option<RedisTask>), ServeError> {
     let events: Arc<dyn DirectoryEvents> = Arc::new(Events(Arc::clone(metrics)));
     match &config.directory {
         DirectoryConfig::Embedded(table) => Ok((Directory::embedded(table, &rules, events)?, None)),

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
 
-use crate::config::UpstreamConfig;
+use crate::config::{DialConfig, UpstreamConfig};
 use crate::route::SandboxId;
 use crate::sys::{Driver, Socket};
 
@@ -97,21 +97,21 @@ impl DialOutcome {
 pub async fn dial(
     driver: &Driver,
     endpoint: SocketAddr,
-    config: &UpstreamConfig,
+    config: &DialConfig,
     mut observe: impl FnMut(DialOutcome, Duration),
 ) -> Result<Socket, DialError> {
     let mut attempts = 0;
     loop {
         attempts += 1;
         let begun = Instant::now();
-        let result = driver.connect(endpoint, config.dial_timeout).await;
+        let result = driver.connect(endpoint, config.timeout).await;
         observe(DialOutcome::of(&result), begun.elapsed());
         match result.and_then(|socket| socket.set_nodelay().map(|()| socket)) {
             Ok(socket) => return Ok(socket),
-            Err(source) if attempts >= config.dial_attempts => {
+            Err(source) if attempts >= config.attempts => {
                 return Err(DialError { endpoint, attempts, source });
             }
-            Err(_) => tokio::time::sleep(config.dial_backoff * attempts).await,
+            Err(_) => tokio::time::sleep(config.wait_after(attempts)).await,
         }
     }
 }

@@ -15,9 +15,10 @@ fn a_stranger_claims_nothing() {
     assert_eq!(request.values("x-forwarded-for"), ["127.0.0.1"]);
     assert_eq!(request.values("x-forwarded-proto"), ["http"]);
     assert_eq!(request.values("x-forwarded-host"), ["gw.example"]);
-    for claim in ["forwarded", "x-real-ip", "x-forwarded-port", "x_forwarded_for", "x-forwarded-prefix"] {
+    for claim in ["forwarded", "x-real-ip", "x-forwarded-port", "x_forwarded_for"] {
         assert_eq!(request.field(claim), None, "{claim}");
     }
+    assert_eq!(request.values("x-forwarded-prefix"), ["/vnc/1"], "what the gateway itself has cut off");
 }
 
 #[test]
@@ -27,6 +28,7 @@ fn a_proxy_that_is_trusted_is_believed() {
     assert_eq!(request.values("x-forwarded-for"), ["203.0.113.9, 198.51.100.7, 127.0.0.1"]);
     assert_eq!(request.values("x-forwarded-proto"), ["https"]);
     assert_eq!(request.values("x-forwarded-host"), ["public.example"]);
+    assert_eq!(request.values("x-forwarded-prefix"), ["/p/vnc/1"]);
     assert_eq!(request.field("x-real-ip"), Some("203.0.113.9"));
     let bare = scene.forwarded("");
     assert_eq!(bare.values("x-forwarded-for"), ["127.0.0.1"]);

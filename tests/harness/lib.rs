@@ -7,6 +7,7 @@ pub mod bridge;
 pub mod browser;
 pub mod crowd;
 pub mod desktop;
+pub mod dns;
 pub mod gateway;
 pub mod http;
 pub mod memory;

@@ -104,8 +104,13 @@ impl Pod {
 impl Absent {
     /// Takes a port without listening on it: the kernel refuses connections to it, and gives it to nobody else.
     pub fn new() -> Result<Self> {
+        Self::at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
+    }
+
+    /// The same at a given address of this machine.
+    pub fn at(address: SocketAddr) -> Result<Self> {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-        socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
+        socket.bind(&address.into())?;
         let address = socket.local_addr()?.as_socket().context("an address of IP")?;
         Ok(Self { socket, address })
     }

@@ -65,7 +65,8 @@ mod tests {
 
     #[test]
     fn what_is_not_understood_is_refused() {
-        for query in ["sandbx=1", "sandbox", "sandbox=", "sandbox=a/b", "limit=-1", "limit=", "limit=100001", "limit"] {
+        for query in ["sandbx=1", "sandbox", "sandbox=", "sandbox=a/b/c", "limit=-1", "limit=", "limit=100001", "limit"]
+        {
             assert!(query.parse::<StreamsQuery>().is_err(), "{query}");
         }
     }

@@ -2,8 +2,12 @@
 
 use std::collections::btree_map::{BTreeMap, Entry};
 
+use super::choice::Source;
 use super::problem::Problem;
 use super::raw::Draft;
+
+/// The secret in use and, while it takes the other's place, the one before it.
+const AUTH_SECRETS_MAX: usize = 2;
 
 /// Checks a draft whose values are right one by one.
 pub(super) fn check(draft: &Draft, problems: &mut Vec<Problem>) {
@@ -11,6 +15,7 @@ pub(super) fn check(draft: &Draft, problems: &mut Vec<Problem>) {
     check_addresses(draft, problems);
     check_limits(draft, problems);
     check_sources(draft, problems);
+    check_auth(draft, problems);
 }
 
 fn check_directory(Draft { raw, origins }: &Draft, problems: &mut Vec<Problem>) {
@@ -66,5 +71,18 @@ fn check_sources(Draft { raw, origins }: &Draft, problems: &mut Vec<Problem>) {
     if raw.sources.is_empty() {
         let reason = "expected a source at least: without any, no request finds its sandbox".to_owned();
         problems.push(Problem::BadValue { origin: origins.first("source"), reason });
+    }
+}
+
+/// A gateway whose manifest has lost its token must not serve everybody.
+fn check_auth(Draft { raw, origins }: &Draft, problems: &mut Vec<Problem>) {
+    let open = raw.auth.token.is_none() && raw.auth.secret_files.is_empty();
+    if raw.sources.contains(&Source::Header) && open && !raw.auth.allow_unauthenticated {
+        let reason = "the header source needs --auth-token or --auth-secret-file, or --allow-unauthenticated true";
+        problems.push(Problem::BadValue { origin: origins.first("source"), reason: reason.to_owned() });
+    }
+    if raw.auth.secret_files.len() > AUTH_SECRETS_MAX {
+        let reason = format!("expected {AUTH_SECRETS_MAX} files at most: the secret in use and the one before it");
+        problems.push(Problem::BadValue { origin: origins.at("auth-secret-file", AUTH_SECRETS_MAX), reason });
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{EngineChoice, IoChoice, LogFormat, Sources, WebsocketHint};
+use super::{EngineChoice, HeaderLookup, IoChoice, LogFormat, OriginPolicy, Sources, WebsocketHint};
 
 /// A closed set of values with names.
 pub trait Choice: Copy + PartialEq + 'static {
@@ -21,6 +21,8 @@ pub enum Source {
     Cookie,
     /// See [`Sources::host`].
     Host,
+    /// See [`Sources::agent`].
+    Agent,
     /// See [`Sources::header`].
     Header,
     /// See [`Sources::prefix`].
@@ -71,12 +73,24 @@ impl Choice for WebsocketHint {
         &[("redirect", Self::Redirect), ("cookie", Self::Cookie), ("off", Self::Off)];
 }
 
+impl Choice for HeaderLookup {
+    const PLACEHOLDER: &'static str = "dns|directory";
+    const NAMES: &'static [(&'static str, Self)] = &[("dns", Self::Dns), ("directory", Self::Directory)];
+}
+
+impl Choice for OriginPolicy {
+    const PLACEHOLDER: &'static str = "pass|strip|rewrite";
+    const NAMES: &'static [(&'static str, Self)] =
+        &[("pass", Self::Pass), ("strip", Self::Strip), ("rewrite", Self::Rewrite)];
+}
+
 impl Choice for Source {
     const PLACEHOLDER: &'static str = "SOURCE";
     const NAMES: &'static [(&'static str, Self)] = &[
         ("path", Self::Path),
         ("cookie", Self::Cookie),
         ("host", Self::Host),
+        ("agent", Self::Agent),
         ("header", Self::Header),
         ("prefix", Self::Prefix),
         ("broker", Self::Broker),
@@ -117,6 +131,7 @@ impl Sources {
             Source::Path => &mut self.path,
             Source::Cookie => &mut self.cookie,
             Source::Host => &mut self.host,
+            Source::Agent => &mut self.agent,
             Source::Header => &mut self.header,
             Source::Prefix => &mut self.prefix,
             Source::Broker => &mut self.broker,

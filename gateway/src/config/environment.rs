@@ -1,4 +1,4 @@
-//! The environment layer: `GATEWAY_*` variables.
+//! The environment layer: `GATEWAY_*` variables, and those of the agent-sandbox router.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::option::{Assignment, Setting, VARIABLE_PREFIX, Written};
 use super::options;
 use super::problem::{Origin, Problem};
+use super::router;
 use super::suggest::nearest;
 
 /// Names the configuration file. It is no option: a file cannot name itself.
@@ -18,6 +19,8 @@ pub(super) struct Environment {
     pub(super) config_file: Option<PathBuf>,
     /// What it says about options.
     pub(super) assignments: Vec<Assignment>,
+    /// What the router's variables say about options.
+    pub(super) router: Vec<Assignment>,
 }
 
 /// Picks the `GATEWAY_*` variables out of an environment. An empty variable counts as not set, since that is what
@@ -26,7 +29,13 @@ pub(super) struct Environment {
 pub(super) fn read(variables: Vec<(OsString, OsString)>, problems: &mut Vec<Problem>) -> Environment {
     let mut environment = Environment::default();
     for (name, value) in variables {
-        let Some(name) = name.to_str().filter(|name| name.starts_with(VARIABLE_PREFIX)) else { continue };
+        let Some(name) = name.to_str() else { continue };
+        if !name.starts_with(VARIABLE_PREFIX) {
+            if let Some(value) = value.to_str().filter(|value| !value.trim().is_empty()) {
+                environment.router.extend(router::assignments(name, value));
+            }
+            continue;
+        }
         if value.is_empty() || is_service_link(name) {
             continue;
         }

@@ -13,7 +13,11 @@ use tracing_subscriber::EnvFilter;
 
 use super::choice::{self, Choice};
 use super::peer::{RedisUrl, SandboxEntry};
-use super::{EngineChoice, HostHeader, IoChoice, LogFormat, WebsocketHint};
+use super::{
+    EngineChoice, HeaderLookup, HostHeader, HostPattern, IoChoice, LogFormat, OriginPolicy, SecretText, WebsocketHint,
+};
+use crate::route::SandboxId;
+use crate::route::sandbox_id::SandboxIdError;
 
 /// How values of one sort are written.
 pub struct Kind<T> {
@@ -90,8 +94,19 @@ pub const ENGINE: Kind<EngineChoice> = choice();
 pub const LOG_FORMAT: Kind<LogFormat> = choice();
 /// A choice among WebSocket hints.
 pub const WEBSOCKET_HINT: Kind<WebsocketHint> = choice();
+/// A choice among those who know addresses.
+pub const HEADER_LOOKUP: Kind<HeaderLookup> = choice();
+/// A choice of what becomes of an Origin.
+pub const ORIGIN: Kind<OriginPolicy> = choice();
 /// One way in.
 pub const SOURCE: Kind<choice::Source> = choice();
+
+/// A secret, which is read and never shown.
+pub const SECRET: Kind<SecretText> = Kind {
+    placeholder: "TOKEN",
+    parse: |text| SecretText::new(text).ok_or_else(|| "expected a token, not white space".to_owned()),
+    show: |_| "***".to_owned(),
+};
 
 /// What a sandbox sees as Host.
 pub const HOST_HEADER: Kind<HostHeader> = Kind {
@@ -106,6 +121,29 @@ pub const HOST_HEADER: Kind<HostHeader> = Kind {
 
 /// A path that begins and ends with a slash.
 pub const PATH_PREFIX: Kind<String> = Kind { placeholder: "PATH", parse: parse_path_prefix, show: String::clone };
+
+/// How a host's first label names port and sandbox.
+pub const HOST_PATTERN: Kind<HostPattern> =
+    Kind { placeholder: "PATTERN", parse: HostPattern::parse, show: HostPattern::to_string };
+
+/// A domain name, in lower case and without dots at its ends.
+pub const DOMAIN: Kind<String> = Kind {
+    placeholder: "DOMAIN",
+    parse: |text| {
+        let label = |label: &str| {
+            !label.is_empty() && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        };
+        if text.split('.').all(label) { Ok(text.to_owned()) } else { Err(expected("a domain such as a.example", text)) }
+    },
+    show: String::clone,
+};
+
+/// A sandbox's id.
+pub const SANDBOX_ID: Kind<SandboxId> = Kind {
+    placeholder: "ID",
+    parse: |text| text.parse().map_err(|error: SandboxIdError| error.to_string()),
+    show: SandboxId::to_string,
+};
 
 /// A cookie's name: a token of RFC 9110 section 5.6.2.
 pub const COOKIE_NAME: Kind<String> = Kind {

@@ -37,6 +37,7 @@ macro_rules! option {
 pub static GROUPS: &[Group] = &[
     Group { title: "Process", options: PROCESS },
     Group { title: "Routing", options: ROUTING },
+    Group { title: "Header source", options: HEADER },
     Group { title: "Directory", options: DIRECTORY },
     Group { title: "HTTP", options: HTTP },
     Group { title: "Upstream", options: UPSTREAM },
@@ -139,8 +140,8 @@ static ROUTING: &[Setting] = &[
     option!(
         "source",
         Many(sources, kind::SOURCE),
-        "How requests may name their sandbox: path, cookie, host, header, prefix, broker. What is not listed does not \
-         exist."
+        "How requests may name their sandbox: path, cookie, host, agent, header, prefix, broker. What is not listed \
+         does not exist."
     ),
     option!(
         "path-prefix",
@@ -160,9 +161,104 @@ static ROUTING: &[Setting] = &[
          the path parameter, by the cookie alone, or not at all."
     ),
     option!(
+        "host-pattern",
+        One(routing.host.pattern, kind::HOST_PATTERN),
+        "How the host source reads the first label of a host name."
+    ),
+    option!(
+        "host-domain",
+        Many(routing.host.domains, kind::DOMAIN),
+        "What follows that label; without any, every domain does. Other hosts are for the other sources."
+    ),
+    option!(
+        "host-agent",
+        One(routing.host.agent, kind::SWITCH),
+        "Whether the directory names host agents, which are asked for /proxy/ID/PORT/..., instead of the pods."
+    ),
+    option!(
+        "agent-prefix",
+        One(routing.agent_prefix, kind::PATH_PREFIX),
+        "What stands before ID/PORT on the way to a host agent, and where the agent source lives."
+    ),
+    option!(
+        "service-prefix",
+        One(routing.service_prefix, kind::PATH_PREFIX),
+        "Where the prefix source lives: NAMESPACE/ID/PORT/... follows."
+    ),
+    option!(
+        "default-sandbox",
+        Maybe(routing.default_sandbox, kind::SANDBOX_ID),
+        "The sandbox that gets the requests which no source covers; without one they are answered with 404."
+    ),
+    option!(
         "trusted-proxy",
         Many(trusted_proxies, kind::NETWORK),
         "A network whose X-Forwarded-For, -Proto and -Host fields are believed."
+    ),
+];
+
+static HEADER: &[Setting] = &[
+    option!(
+        "header-lookup",
+        One(routing.header.lookup, kind::HEADER_LOOKUP),
+        "Who knows the address of a sandbox that is named by X-Sandbox-ID: the cluster's DNS, or the directory."
+    ),
+    option!(
+        "cluster-domain",
+        One(dns.cluster_domain, kind::DOMAIN),
+        "What the cluster's names end with: <id>.<namespace>.svc.<domain>."
+    ),
+    option!(
+        "dns-server",
+        Maybe(dns.server, kind::ADDRESS),
+        "The DNS server that is asked; without one, those of /etc/resolv.conf."
+    ),
+    option!(
+        "dns-timeout",
+        One(dns.timeout, kind::DURATION_POSITIVE),
+        "How long one question to it may take, repetitions included."
+    ),
+    option!(
+        "dns-negative-ttl",
+        One(dns.negative_ttl, kind::DURATION),
+        "How long a name without an address is remembered as one, at most; 0 asks each time."
+    ),
+    option!(
+        "dns-cache-entries-max",
+        One(dns.cache_entries_max, count::<usize, 1, 10_000_000>()),
+        "How many names are remembered; an address never longer than its time to live."
+    ),
+    option!(
+        "allow-loopback-pod-ip",
+        One(routing.header.allow_loopback_pod_ip, kind::SWITCH),
+        "Whether X-Sandbox-Pod-IP may be a loopback address: the gateway's own machine. For tests."
+    ),
+    option!(
+        "strip-sandbox-headers",
+        One(routing.header.strip_sandbox_headers, kind::SWITCH),
+        "Whether the X-Sandbox fields stay behind; the sandbox sees them otherwise."
+    ),
+    option!(
+        "header-upgrade-origin",
+        One(routing.header.upgrade_origin, kind::ORIGIN),
+        "What the sandbox sees of an upgrade's Origin: what the client sent, nothing, or its own address."
+    ),
+    option!(
+        "auth-token",
+        Maybe(auth.token, kind::SECRET),
+        "The bearer token that opens every sandbox of the header source. Arguments are public on a machine: give it by \
+         variable or file."
+    ),
+    option!(
+        "auth-secret-file",
+        Many(auth.secret_files, kind::FILE),
+        "A file with the secret that scoped tokens are signed with, 32 bytes at least. Two at most, so that one can \
+         take the other's place."
+    ),
+    option!(
+        "allow-unauthenticated",
+        One(auth.allow_unauthenticated, kind::SWITCH),
+        "Whether the header source may run without --auth-token and --auth-secret-file."
     ),
 ];
 
@@ -206,24 +302,25 @@ static HTTP: &[Setting] = &[
     option!(
         "host-header",
         One(http.host_header, kind::HOST_HEADER),
-        "The Host that the sandbox sees: its own endpoint, what the client sent, or always the same text."
+        "The Host that the sandbox sees: its own endpoint, what the client sent, or always the same text, with \
+         the port where it says {port}."
     ),
 ];
 
 static UPSTREAM: &[Setting] = &[
     option!(
         "dial-timeout",
-        One(upstream.dial_timeout, kind::DURATION_POSITIVE),
+        One(upstream.dial.timeout, kind::DURATION_POSITIVE),
         "How long one TCP connect to a sandbox may take."
     ),
     option!(
         "dial-attempts",
-        One(upstream.dial_attempts, count::<u32, 1, 10>()),
+        One(upstream.dial.attempts, count::<u32, 1, 10>()),
         "How often a sandbox is dialled in all."
     ),
     option!(
         "dial-backoff",
-        One(upstream.dial_backoff, kind::DURATION),
+        One(upstream.dial.backoff, kind::DURATION),
         "The wait after the n-th failed attempt is n times this."
     ),
     option!(

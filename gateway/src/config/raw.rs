@@ -1,8 +1,9 @@
 //! What the operator wrote: every option's value before names are resolved and a directory is chosen.
 //!
-//! Four layers, the higher one wins option by option (a list replaces the lower list as a whole): command-line flags,
-//! `GATEWAY_*` environment variables, the configuration file, the defaults. All layers are read and checked to the end,
-//! also where a higher one overrules them, so that one run reports every mistake.
+//! Five layers, the higher one wins option by option (a list replaces the lower list as a whole): command-line flags,
+//! `GATEWAY_*` environment variables, the configuration file, the agent-sandbox router's variables, the defaults. All
+//! layers are read and checked to the end, also where a higher one overrules them, so that one run reports every
+//! mistake.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -19,7 +20,8 @@ use super::option::{Assignment, Setting};
 use super::peer::{RedisUrl, SandboxEntry};
 use super::problem::{Origin, Problem, Problems};
 use super::{
-    Config, EngineChoice, HttpConfig, IoChoice, LogFormat, RedisConfig, RoutingConfig, StreamConfig, UpstreamConfig,
+    AuthConfig, Config, DnsConfig, EngineChoice, HttpConfig, IoChoice, LogFormat, RedisConfig, RoutingConfig,
+    StreamConfig, UpstreamConfig,
 };
 use super::{check, environment, file, options};
 
@@ -46,6 +48,10 @@ pub struct Raw {
     pub redis_url: Option<RedisUrl>,
     /// The other options about Redis; its `url` is not looked at.
     pub redis: RedisConfig,
+    /// The options about the cluster's names.
+    pub dns: DnsConfig,
+    /// The options about tokens.
+    pub auth: AuthConfig,
     /// The options about HTTP.
     pub http: HttpConfig,
     /// The options about dialling.
@@ -100,7 +106,7 @@ pub fn read(layers: Layers) -> Result<Draft, Problems> {
         None => Vec::new(),
     };
     let mut draft = Draft { raw: Raw::default(), origins: Origins::default() };
-    for assignment in in_file.iter().chain(&environment.assignments).chain(&layers.flags) {
+    for assignment in environment.router.iter().chain(&in_file).chain(&environment.assignments).chain(&layers.flags) {
         draft.apply(assignment, &mut problems);
     }
     check::check(&draft, &mut problems);
@@ -125,6 +131,8 @@ impl Default for Raw {
             io,
             routing,
             directory: _,
+            dns,
+            auth,
             http,
             upstream,
             stream,
@@ -145,6 +153,8 @@ impl Default for Raw {
             sandboxes: Vec::new(),
             redis_url: None,
             redis: RedisConfig::at(""),
+            dns,
+            auth,
             http,
             upstream,
             stream,

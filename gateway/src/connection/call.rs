@@ -1,11 +1,14 @@
 //! A request on its way to its sandbox: what both an exchange and an upgrade need.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use super::account::Account;
 use super::context::Context;
 use super::inbox::{Inbox, ReadHeadError};
-use crate::directory::Located;
+use super::locate;
+use crate::config::DialConfig;
+use crate::directory::{Endpoint, LocateError, Located};
 use crate::error::Failure;
 use crate::http::RequestHead;
 use crate::http::rewrite::{self, Forwarding, ResponseRewrite};
@@ -18,23 +21,34 @@ pub(super) struct Call<'a> {
     pub(super) context: &'a Context,
     pub(super) head: &'a RequestHead,
     pub(super) target: &'a Target,
-    pub(super) located: Located,
+    /// What the directory said.
+    located: Located,
+    /// Where this call goes: the directory's endpoint, or its neighbour at the port that the request names.
+    endpoint: Endpoint,
     pub(super) account: &'a mut Account,
 }
 
 impl<'a> Call<'a> {
-    pub(super) fn new(
+    /// A call to where the sandbox of `target` is now.
+    pub(super) async fn new(
         context: &'a Context,
         head: &'a RequestHead,
         target: &'a Target,
-        located: Located,
         account: &'a mut Account,
-    ) -> Self {
-        Self { context, head, target, located, account }
+    ) -> Result<Self, Failure> {
+        let refused = |error| locate::failure(target, error);
+        let located = locate::locate(target, context).await.map_err(refused)?;
+        let endpoint = locate::endpoint(target, located, context).map_err(refused)?;
+        Ok(Self { context, head, target, located, endpoint, account })
     }
 
     pub(super) fn endpoint(&self) -> SocketAddr {
-        self.located.endpoint.address()
+        self.endpoint.address()
+    }
+
+    /// Where the sandbox is now, whatever was said when the call began.
+    pub(super) async fn locate_again(&self) -> Result<Located, LocateError> {
+        locate::locate(self.target, self.context).await
     }
 
     /// Whose connection may carry this call.
@@ -57,24 +71,26 @@ impl<'a> Call<'a> {
         if !first.host_is_gone() {
             return Err(first.into());
         }
-        let directory = &self.context.shared.directory;
-        directory.evict(&self.target.sandbox, self.located.endpoint);
-        let again = directory.locate(&self.target.sandbox).await?;
+        locate::distrust(self.target, self.located, self.context);
+        let again = self.locate_again().await?;
         if again.endpoint == self.located.endpoint {
             return Err(first.into());
         }
         self.located = again;
+        self.endpoint = locate::endpoint(self.target, again, self.context)?;
         let socket = self.dial_once().await?;
         Ok(self.dialled(socket))
     }
 
     async fn dial_once(&self) -> Result<Socket, DialError> {
         let metrics = &self.context.shared.metrics;
+        let configured = self.context.config().upstream.dial;
+        let ladder = self.target.handling.dial.map(|ladder| DialConfig { timeout: configured.timeout, ..ladder });
         let mut tries = 0;
         upstream::dial(
             &self.context.driver,
             self.endpoint(),
-            &self.context.config().upstream,
+            &ladder.unwrap_or(configured),
             |outcome: DialOutcome, time| {
                 if tries > 0 {
                     metrics.dial_retried();
@@ -89,6 +105,20 @@ impl<'a> Call<'a> {
     fn dialled(&mut self, socket: Socket) -> Inbox {
         self.account.dialled(self.endpoint());
         Inbox::new(socket)
+    }
+
+    /// Whose places a stream takes: the client's own address, also behind proxies that are trusted.
+    pub(super) fn client_address(&self) -> IpAddr {
+        let trusted = &self.context.config().trusted_proxies;
+        rewrite::client_address(self.head, self.account.client().ip(), |address| {
+            trusted.iter().any(|network| network.contains(&address))
+        })
+    }
+
+    /// How long the response head may take. The client may ask for less than is configured.
+    pub(super) fn response_timeout(&self) -> Duration {
+        let configured = self.context.config().http.response_timeout;
+        self.target.handling.response_timeout.map_or(configured, |asked| asked.min(configured))
     }
 
     /// The request head as the sandbox gets it.
@@ -116,10 +146,15 @@ impl<'a> Call<'a> {
             client_trusted: config.trusted_proxies.iter().any(|net| net.contains(&client)),
             tls: false,
             endpoint: self.endpoint(),
-            host_header: &config.http.host_header,
+            host_header: self.target.handling.host_header.as_ref().unwrap_or(&config.http.host_header),
             upstream_target: &self.target.upstream_target,
             public_prefix: &self.target.public_prefix,
+            agent_prefix: &self.target.agent_prefix,
+            client_is_edge: self.target.handling.client_is_edge,
+            origin: self.target.handling.origin,
+            consumes_authorization: self.target.handling.consumes_authorization,
             cookie_name: &config.routing.cookie_name,
+            hides_sandbox_headers: self.target.handling.strips_sandbox_headers,
             request_id: self.account.request_id(),
         }
     }

@@ -4,8 +4,9 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use super::places::{Place, Places, Table};
+use crate::auth::Guard;
 use crate::config::Config;
-use crate::directory::Directory;
+use crate::directory::{Directory, Dns};
 use crate::drain::Drain;
 use crate::http::HeadLimits;
 use crate::metrics::Metrics;
@@ -21,6 +22,10 @@ pub struct Shared {
     pub config: Config,
     /// Where sandboxes are.
     pub directory: Directory,
+    /// Where the sandboxes of the header source are, if it is on.
+    pub dns: Option<Dns>,
+    /// Whom the header source lets in.
+    pub guard: Guard,
     /// The counters.
     pub metrics: Arc<Metrics>,
     /// The live streams.

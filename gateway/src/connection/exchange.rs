@@ -78,6 +78,7 @@ async fn converse(client: &mut Inbox, mut upstream: Inbox, call: &mut Call<'_>) 
     let http = &call.context.config().http;
     let patience = Patience { sender: http.body_timeout, receiver: http.body_timeout };
     let (to_client, to_upstream) = (client.socket.clone(), upstream.socket.clone());
+    let response_timeout = call.response_timeout();
     let begun = Cell::new(false);
     let mut request_body = BodyReader::new(call.head.body());
     let request = call.request_bytes(false);
@@ -93,7 +94,7 @@ async fn converse(client: &mut Inbox, mut upstream: Inbox, call: &mut Call<'_>) 
                 downloaded = &mut download => break downloaded?,
                 sent = &mut upload, if uploaded.is_none() => {
                     uploaded = Some(after_upload(&sent, &begun)?);
-                    deadline.as_mut().reset(Instant::now() + http.response_timeout);
+                    deadline.as_mut().reset(Instant::now() + response_timeout);
                 }
                 () = &mut deadline, if uploaded.is_some() && !begun.get() => {
                     // Asked once more: the conditions of a select are looked at when it begins, and the response may

@@ -11,7 +11,6 @@ use super::close::{self, Close};
 use super::exchange::{self, INTERIM_MAX};
 use super::inbox::Inbox;
 use super::stream::Accepted;
-use crate::directory::LocateError;
 use crate::error::Failure;
 use crate::http::ResponseHead;
 use crate::http::parse::ResponseContext;
@@ -21,9 +20,9 @@ use crate::sys::Socket;
 
 /// Carries out an upgrade.
 pub(super) async fn handshake(client: &mut Inbox, mut call: Call<'_>, upgrade: &Upgrade) -> Result<Next, Failure> {
-    let permit = call.context.shared.live.admit(call.account.client().ip(), &call.target.sandbox)?;
+    let permit = call.context.shared.live.admit(call.client_address(), &call.target.sandbox)?;
     let mut upstream = call.dial().await?;
-    let limit = call.context.config().http.response_timeout;
+    let limit = call.response_timeout();
     let answer = {
         let mut answer = pin!(tokio::time::timeout(limit, answer(&mut upstream, &client.socket, &call)));
         tokio::select! {
@@ -48,8 +47,10 @@ pub(super) async fn handshake(client: &mut Inbox, mut call: Call<'_>, upgrade: &
     let engine = call.context.plan.user.engine();
     let stream = live.open(permit, call.context.index, call.account.client(), call.endpoint(), engine);
     // A sandbox that left the directory during the handshake had no stream yet that could be closed.
-    if let Err(gone @ LocateError::NotFound) = call.context.shared.directory.locate(&call.target.sandbox).await {
-        return Err(gone.into());
+    if let Err(error) = call.locate_again().await
+        && error.is_gone()
+    {
+        return Err(error.into());
     }
     let sending = tokio::time::timeout(close::ANSWER_TIMEOUT, client.socket.send_bytes(out));
     if !matches!(sending.await, Ok(Ok(_))) {

@@ -162,7 +162,7 @@ mod tests {
     #[test]
     fn fields_of_others_are_not_ours() {
         let names = FieldNames::new("Sandbox_ID_");
-        for field in ["", "Sandbox_ID_", "sandbox_id_1", "Sandbox_ID_ 1", "Sandbox_ID_1/2", "Other_1"] {
+        for field in ["", "Sandbox_ID_", "sandbox_id_1", "Sandbox_ID_ 1", "Sandbox_ID_1/2/3", "Other_1"] {
             assert_eq!(names.decode(field.as_bytes()), None, "{field}");
         }
     }

@@ -65,6 +65,18 @@ pub fn failure(answer: &Answer<'_>, form: Form, head_request: bool, request_id: 
     }
 }
 
+/// Appends the whole answer to a health check on the data port.
+pub fn healthy(head_request: bool, request_id: &str, keep_alive: bool, out: &mut Vec<u8>) {
+    const BODY: &str = r#"{"status":"ok"}"#;
+    start(200, out);
+    append_line("Content-Type", "application/json", out);
+    append_line("Content-Length", BODY.len(), out);
+    append_common(!keep_alive, false, request_id, out);
+    if !head_request {
+        out.extend_from_slice(BODY.as_bytes());
+    }
+}
+
 /// Appends the whole response for a redirect to `location`, which is a path or URL as bytes. Redirects are decided per
 /// request and may set a cookie, so that nobody may store them.
 pub fn redirect(
@@ -146,9 +158,10 @@ fn append_escaped(value: impl Display, out: &mut Vec<u8>) {
     }
 }
 
-/// What some statuses have to name: RFC 9110 sections 15.5.6 and 15.5.22, RFC 6455 section 4.4.
+/// What some statuses have to name: RFC 9110 sections 15.5.2, 15.5.6 and 15.5.22, RFC 6455 section 4.4.
 fn append_demands(status: u16, out: &mut Vec<u8>) {
     match status {
+        401 => append_line("WWW-Authenticate", "Bearer", out),
         405 => append_line("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS", out),
         426 => {
             append_line("Upgrade", "websocket", out);
@@ -183,6 +196,7 @@ fn append_line(name: &str, value: impl Display, out: &mut Vec<u8>) {
 /// The reason phrases of what the gateway answers, RFC 9110 section 15.
 fn reason(status: u16) -> &'static str {
     match status {
+        200 => "OK",
         301 => "Moved Permanently",
         302 => "Found",
         303 => "See Other",
@@ -195,6 +209,7 @@ fn reason(status: u16) -> &'static str {
         405 => "Method Not Allowed",
         408 => "Request Timeout",
         409 => "Conflict",
+        410 => "Gone",
         413 => "Content Too Large",
         414 => "URI Too Long",
         426 => "Upgrade Required",

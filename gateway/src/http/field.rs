@@ -9,6 +9,8 @@ pub enum Known {
     Other,
     /// `Accept`, read to tell navigations from programs.
     Accept,
+    /// `Authorization`.
+    Authorization,
     /// `Connection`.
     Connection,
     /// `Content-Length`.
@@ -24,6 +26,8 @@ pub enum Known {
     Hop,
     /// `Location`.
     Location,
+    /// `Origin`.
+    Origin,
     /// `Sec-Fetch-Mode`.
     SecFetchMode,
     /// `Set-Cookie`.
@@ -39,6 +43,8 @@ pub enum Known {
     ForwardedFor,
     /// `X-Forwarded-Host`.
     ForwardedHost,
+    /// `X-Forwarded-Prefix`.
+    ForwardedPrefix,
     /// `X-Forwarded-Proto`.
     ForwardedProto,
     /// `X-Request-Id`.
@@ -56,6 +62,7 @@ impl Known {
             6 if is("cookie") => Self::Cookie,
             6 if is("accept") => Self::Accept,
             6 if is("expect") => Self::Expect,
+            6 if is("origin") => Self::Origin,
             7 if is("upgrade") => Self::Upgrade,
             7 if is("trailer") => Self::Hop,
             8 if is("location") => Self::Location,
@@ -63,6 +70,7 @@ impl Known {
             10 if is("connection") => Self::Connection,
             10 if is("set-cookie") => Self::SetCookie,
             10 if is("keep-alive") => Self::Hop,
+            13 if is("authorization") => Self::Authorization,
             14 if is("content-length") => Self::ContentLength,
             14 if is("sec-fetch-mode") => Self::SecFetchMode,
             17 if is("transfer-encoding") => Self::TransferEncoding,
@@ -87,7 +95,8 @@ impl Known {
             16 if is("x-forwarded-host") => Self::ForwardedHost,
             16 if is("x-forwarded-port") => Self::Claim,
             17 if is("x-forwarded-proto") => Self::ForwardedProto,
-            18 if is("x-forwarded-server") || is("x-forwarded-prefix") => Self::Claim,
+            18 if is("x-forwarded-server") => Self::Claim,
+            18 if is("x-forwarded-prefix") => Self::ForwardedPrefix,
             _ => Self::Other,
         };
         if known != Self::Other && name.contains(&b'_') { Self::Hop } else { known }

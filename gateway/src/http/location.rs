@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use super::set_cookie::is_below;
+use super::set_cookie::{is_below, without_prefix};
 
 /// The public side of a sandbox, and the names it has for itself.
 #[derive(Debug, Clone, Copy)]
@@ -14,6 +14,8 @@ pub(super) struct Map<'a> {
     pub(super) host: &'a [u8],
     /// What stands before every path of the sandbox, without a slash at its end.
     pub(super) prefix: &'a [u8],
+    /// What a host agent in between has put in front of those paths, written alike; empty where there is none.
+    pub(super) agent_prefix: &'a [u8],
     pub(super) endpoint: SocketAddr,
     /// The Host field that the sandbox was sent.
     pub(super) sent_host: &'a [u8],
@@ -42,6 +44,7 @@ pub(super) fn append(value: &[u8], map: &Map<'_>, out: &mut Vec<u8>) {
 
 /// Appends `path`, which may lack its slash (`?x` of `http://pod?x`), below the prefix.
 fn append_path(path: &[u8], map: &Map<'_>, out: &mut Vec<u8>) {
+    let path = without_prefix(path, map.agent_prefix);
     if !is_below(path, map.prefix) || map.prefix.is_empty() {
         out.extend_from_slice(map.prefix);
     }
@@ -110,6 +113,7 @@ mod tests {
             scheme: b"http",
             host: b"gw.example:8080",
             prefix: prefix.as_bytes(),
+            agent_prefix: b"/proxy/a/80",
             endpoint: endpoint.parse().unwrap(),
             sent_host: sent_host.as_bytes(),
         };
@@ -176,6 +180,21 @@ mod tests {
             "javascript:alert(1)",
         ] {
             assert_eq!(mapped(value, "/vnc/7", "10.0.0.1:80", "10.0.0.1:80"), value);
+        }
+    }
+
+    #[test]
+    fn the_prefix_of_a_host_agent_is_taken_off_at_its_boundary() {
+        for (value, expected) in [
+            ("/proxy/a/80/x//y%2F?z", "/x//y%2F?z"),
+            ("/proxy/a/80", "/"),
+            ("/proxy/a/80/", "/"),
+            ("/proxy/a/80?x", "/?x"),
+            ("/proxy/a/8080/x", "/proxy/a/8080/x"),
+            ("http://10.0.0.1/proxy/a/80/x", "http://gw.example:8080/x"),
+            ("//proxy/a/80/x", "//proxy/a/80/x"),
+        ] {
+            assert_eq!(mapped(value, "", "10.0.0.1:80", "10.0.0.1:80"), expected, "{value}");
         }
     }
 

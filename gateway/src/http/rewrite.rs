@@ -9,7 +9,7 @@ use super::field::{self, Known};
 use super::framing::is_authority;
 use super::head::{ConnectionOptions, Field, Fields};
 use super::{BodyLength, BodyReader, RequestHead, ResponseHead, Version, cookie, location, set_cookie};
-use crate::config::HostHeader;
+use crate::config::{HostHeader, OriginPolicy};
 
 /// The longest X-Request-Id that is taken over from a client, in bytes.
 pub const REQUEST_ID_BYTES_MAX: usize = 128;
@@ -32,8 +32,19 @@ pub struct Forwarding<'a> {
     /// What was cut off the client's path to get there, `/vnc/37579`, with or without a slash at its end; empty if
     /// nothing was.
     pub public_prefix: &'a str,
+    /// What a host agent in between wants in front of the sandbox's paths; empty where there is none. With a boundary:
+    /// `/proxy/a/80` is not the beginning of `/proxy/a/8080`.
+    pub agent_prefix: &'a str,
+    /// The client is the gateway that knows the public side, and this one its host agent.
+    pub client_is_edge: bool,
+    /// What the sandbox sees of the Origin of an upgrade.
+    pub origin: OriginPolicy,
+    /// The Authorization field was the gateway's.
+    pub consumes_authorization: bool,
     /// The gateway's own cookie, which the sandbox never sees.
     pub cookie_name: &'a str,
+    /// The fields that named the sandbox stay behind.
+    pub hides_sandbox_headers: bool,
     /// The id of this request, unless the client brings a good one of its own.
     pub request_id: &'a str,
 }
@@ -68,6 +79,21 @@ pub fn inbound_request_id(head: &RequestHead) -> Option<&str> {
     if good { str::from_utf8(id).ok() } else { None }
 }
 
+/// The client's address: that of the connection, or, if that is trusted, the rightmost of X-Forwarded-For that is not.
+/// What stands left of it anybody may have written. Where all are trusted it is the leftmost.
+pub fn client_address(head: &RequestHead, peer: IpAddr, trusted: impl Fn(IpAddr) -> bool) -> IpAddr {
+    let mut client = peer.to_canonical();
+    let hops: Vec<&[u8]> = head.fields.known(Known::ForwardedFor).flat_map(field::list).collect();
+    for hop in hops.iter().rev() {
+        let address = str::from_utf8(hop).ok().and_then(|hop| hop.parse::<IpAddr>().ok());
+        match address.filter(|_| trusted(client)) {
+            Some(address) => client = address.to_canonical(),
+            None => break,
+        }
+    }
+    client
+}
+
 /// Appends to `out` the head of `head`'s request as the sandbox gets it. `upgrade` says that
 /// [`super::upgrade::requested`] found a good one; without it Upgrade fields stay behind.
 pub fn request(head: &RequestHead, upgrade: bool, f: &Forwarding<'_>, out: &mut Vec<u8>) {
@@ -89,7 +115,18 @@ pub fn request(head: &RequestHead, upgrade: bool, f: &Forwarding<'_>, out: &mut 
             Known::TransferEncoding => out.extend_from_slice(CHUNKED_LINE),
             Known::Claim if f.client_trusted => append_line(field.name, field.value, out),
             Known::Expect if head.version == Version::Http10 => {}
-            Known::Other | Known::Accept | Known::Expect | Known::Location | Known::SecFetchMode | Known::SetCookie => {
+            Known::Origin if upgrade && f.origin == OriginPolicy::Strip => {}
+            Known::Origin if upgrade && f.origin == OriginPolicy::Rewrite => append_own_origin(head, f, out),
+            Known::Authorization if f.consumes_authorization => {}
+            Known::Other if f.hides_sandbox_headers && names_sandbox(field.name) => {}
+            Known::Other
+            | Known::Accept
+            | Known::Authorization
+            | Known::Expect
+            | Known::Location
+            | Known::Origin
+            | Known::SecFetchMode
+            | Known::SetCookie => {
                 append_unless_named(&field, &head.fields, head.connection, out);
             }
             // Set below, for one hop only, or a claim nobody may make.
@@ -126,7 +163,8 @@ pub fn response(head: &ResponseHead, f: &Forwarding<'_>, r: &ResponseRewrite<'_>
             Known::Location => append_location(&field, prefix, f, r, out),
             Known::SetCookie => {
                 start_field(field.name, out);
-                set_cookie::append(field.value, prefix, out);
+                let prefix = if f.client_is_edge { b"" } else { prefix };
+                set_cookie::append(field.value, prefix, f.agent_prefix.as_bytes(), out);
                 out.extend_from_slice(b"\r\n");
             }
             Known::Connection | Known::ContentLength | Known::Hop | Known::TransferEncoding | Known::Upgrade => {}
@@ -151,11 +189,30 @@ const UPGRADE_LINES: &[u8] = b"Upgrade: websocket\r\nConnection: Upgrade\r\n";
 fn append_sent_host(head: &RequestHead, f: &Forwarding<'_>, out: &mut Vec<u8>) {
     match f.host_header {
         HostHeader::Pass if !head.host().is_empty() => out.extend_from_slice(head.host()),
-        HostHeader::Mask(text) => out.extend_from_slice(text.as_bytes()),
+        HostHeader::Mask(text) => {
+            let mut parts = text.split("{port}");
+            out.extend_from_slice(parts.next().unwrap_or_default().as_bytes());
+            for part in parts {
+                write!(out, "{}{part}", f.endpoint.port()).expect("a Vec takes every byte");
+            }
+        }
         HostHeader::Pass | HostHeader::Endpoint => {
             write!(out, "{}", f.endpoint).expect("a Vec takes every byte");
         }
     }
+}
+
+/// Whether a field is one by which a client names its sandbox.
+fn names_sandbox(name: &[u8]) -> bool {
+    const PREFIX: &[u8] = b"x-sandbox-";
+    name.get(..PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(PREFIX))
+}
+
+/// The origin of a page that the sandbox served itself, as far as it knows.
+fn append_own_origin(head: &RequestHead, f: &Forwarding<'_>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"Origin: http://");
+    append_sent_host(head, f, out);
+    out.extend_from_slice(b"\r\n");
 }
 
 fn append_cookie(field: &Field<'_>, own: &str, out: &mut Vec<u8>) {
@@ -183,6 +240,18 @@ fn append_forwarded(head: &RequestHead, f: &Forwarding<'_>, out: &mut Vec<u8>) {
     if !host.is_empty() {
         append_line(b"X-Forwarded-Host", host, out);
     }
+    append_forwarded_prefix(head, f, out);
+}
+
+/// X-Forwarded-Prefix, for applications that make URLs of their own: what a trusted proxy has cut off, and then what
+/// this gateway has.
+fn append_forwarded_prefix(head: &RequestHead, f: &Forwarding<'_>, out: &mut Vec<u8>) {
+    let outer = trusted(head, f, Known::ForwardedPrefix).filter(|prefix| prefix.starts_with(b"/")).unwrap_or_default();
+    let own = if f.client_is_edge { "" } else { f.public_prefix.trim_end_matches('/') };
+    let outer = outer.strip_suffix(b"/").unwrap_or(outer);
+    if !outer.is_empty() || !own.is_empty() {
+        append_line(b"X-Forwarded-Prefix", &[outer, own.as_bytes()].concat(), out);
+    }
 }
 
 fn public_scheme<'a>(head: &'a RequestHead, f: &Forwarding<'_>) -> &'a [u8] {
@@ -206,8 +275,10 @@ fn append_location(field: &Field<'_>, prefix: &[u8], f: &Forwarding<'_>, r: &Res
     append_sent_host(r.request, f, &mut sent_host);
     let map = location::Map {
         scheme: public_scheme(r.request, f),
-        host: public_host(r.request, f),
+        // The edge gateway maps a path; only it knows the origin.
+        host: if f.client_is_edge { b"" } else { public_host(r.request, f) },
         prefix,
+        agent_prefix: f.agent_prefix.as_bytes(),
         endpoint: f.endpoint,
         sent_host: &sent_host,
     };

@@ -66,11 +66,14 @@ pub(super) const CODE: LabelSpec = LabelSpec {
         "431", "451", "499", "500", "501", "502", "503", "504", "505", "506", "507", "508", "510", "511", OTHER,
     ],
 };
-pub(super) const ROUTE_SOURCE: LabelSpec = LabelSpec { name: "source", values: &["path", "referer", "cookie", "none"] };
+pub(super) const ROUTE_SOURCE: LabelSpec = LabelSpec {
+    name: "source",
+    values: &["path", "referer", "cookie", "host", "agent", "prefix", "header", "default", "none"],
+};
 const REJECT_REASON: LabelSpec = LabelSpec { name: "reason", values: &["connections_max", "descriptors", OTHER] };
 const RULE: LabelSpec = LabelSpec { name: "rule", values: &[] };
 const FAILURE_CODE: LabelSpec = LabelSpec { name: "code", values: &[] };
-const LOOKUP_SOURCE: LabelSpec = LabelSpec { name: "source", values: &["embedded", "cache", "redis", "stale"] };
+const LOOKUP_SOURCE: LabelSpec = LabelSpec { name: "source", values: &["embedded", "cache", "redis", "stale", "dns"] };
 const LOOKUP_OUTCOME: LabelSpec = LabelSpec { name: "outcome", values: &["hit", "miss", "error"] };
 const INVALIDATION_CAUSE: LabelSpec = LabelSpec { name: "cause", values: &["push", "reconnect", "dial_failure"] };
 const DIAL_OUTCOME: LabelSpec =

@@ -172,10 +172,12 @@ fn a_label_value_that_our_own_code_invents_fails_a_test_build() {
 #[test]
 fn every_label_that_other_modules_use_is_listed() {
     let metrics = Metrics::new();
-    for source in [route::Source::Path, route::Source::Referer, route::Source::Cookie] {
+    for source in route::Source::ALL {
         metrics.request(source.label(), "GET", 200, Duration::ZERO);
     }
-    for source in [LookupSource::Embedded, LookupSource::Cache, LookupSource::Redis, LookupSource::Stale] {
+    for source in
+        [LookupSource::Embedded, LookupSource::Cache, LookupSource::Redis, LookupSource::Stale, LookupSource::Dns]
+    {
         for outcome in [LookupOutcome::Hit, LookupOutcome::Miss, LookupOutcome::Error] {
             metrics.lookup(source.label(), outcome.label(), Duration::ZERO);
         }

@@ -1,6 +1,7 @@
 //! Whole decisions: tables of requests, and what becomes of them.
 
 mod two_tabs;
+mod ways;
 
 use super::*;
 use crate::config::Sources;

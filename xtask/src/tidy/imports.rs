@@ -43,6 +43,28 @@ const MODULE_RULES: &[ModuleRule] = &[
         except: SANDBOX_ID,
     },
     ModuleRule {
+        // A verdict is reached from bytes and the time alone.
+        module: "auth",
+        must_not: &[
+            "admin",
+            "bpf",
+            "broker",
+            "config",
+            "connection",
+            "directory",
+            "drain",
+            "http",
+            "manager",
+            "metrics",
+            "route",
+            "sys",
+            "tunnel",
+            "upstream",
+            "worker",
+        ],
+        except: &[],
+    },
+    ModuleRule {
         module: "http",
         must_not: &[
             "admin",
@@ -233,6 +255,7 @@ const MODULE_RULES: &[ModuleRule] = &[
 /// Where in `gateway/src/` an external crate may be named: files, or folders with a slash at the end.
 const CRATE_RULES: &[(&str, &[&str])] = &[
     ("aya", &["bpf.rs", "bpf/", "tunnel/"]),
+    ("hickory_resolver", &["directory/dns.rs"]),
     ("httparse", &["http/parse.rs", "http/parse/"]),
     ("io_uring", &["probe.rs", "sys/"]),
     ("kube", &["manager/watch.rs"]),

@@ -1,5 +1,7 @@
 //! Heads on their way through, byte by byte.
 
+mod ways;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -17,7 +19,12 @@ fn forwarding() -> Forwarding<'static> {
         host_header: &ENDPOINT,
         upstream_target: b"/x?y",
         public_prefix: "/vnc/7",
+        agent_prefix: "",
+        client_is_edge: false,
+        origin: OriginPolicy::Pass,
+        consumes_authorization: false,
         cookie_name: "vnc_session_id",
+        hides_sandbox_headers: false,
         request_id: "id-1",
     }
 }
@@ -48,7 +55,7 @@ fn kept(fields: &str) -> String {
     let text = forwarded(fields, &forwarding());
     let start = "GET /x?y HTTP/1.1\r\nHost: 10.0.0.1:6080\r\n";
     let end = "X-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: gw:8080\r\n\
-     X-Request-Id: id-1\r\n\r\n";
+     X-Forwarded-Prefix: /vnc/7\r\nX-Request-Id: id-1\r\n\r\n";
     let kept = text.strip_prefix(start).and_then(|text| text.strip_suffix(end));
     kept.unwrap_or_else(|| panic!("{text}")).to_owned()
 }
@@ -144,7 +151,7 @@ fn claims_of_trusted_proxies_are_passed_on() {
     let text = forwarded(fields, &f);
     let end = "Forwarded: for=x\r\nX-Forwarded-For: 198.51.100.1, 198.51.100.2, 192.0.2.7\r\n\
      X-Forwarded-Proto: https\r\n\
-               X-Forwarded-Host: public.example\r\nX-Request-Id: id-1\r\n\r\n";
+               X-Forwarded-Host: public.example\r\nX-Forwarded-Prefix: /vnc/7\r\nX-Request-Id: id-1\r\n\r\n";
     assert!(text.ends_with(end), "{text}");
     let text = forwarded("X-Forwarded-Proto: h<\r\nX-Forwarded-Host: a/b\r\n", &f);
     assert!(text.contains("X-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: gw:8080\r\n"));
@@ -372,3 +379,5 @@ proptest! {
         prop_assert!(again.wants_keep_alive());
     }
 }
+
+mod clients_words;

@@ -1,0 +1,222 @@
+//! The cluster's DNS as a directory: `<name>.<namespace>.svc.<cluster domain>`, as Kubernetes names the pod behind a
+//! headless service.
+//!
+//! ```text
+//!  workers                       control thread
+//!  Dns::resolve ── known ──>     answered in place
+//!        └── Request (bounded) ──> DnsTask ── one question per name ──> server
+//! ```
+//!
+//! An address is used until its time to live is over and not a moment longer; a name without one is remembered for a
+//! moment, since a sandbox's name may appear any time. Whoever asks for a name that is being asked for waits for that
+//! answer. The resolver keeps nothing itself.
+
+mod names;
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use hashbrown::HashMap;
+use hickory_resolver::TokioResolver;
+use hickory_resolver::config::{LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
+use hickory_resolver::net::NetError;
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+
+use self::names::{Known, Names};
+use super::endpoint::EndpointRules;
+use super::record::RecordError;
+use super::{DirectoryEvents, InvalidationCause, LocateError, Located, LookupOutcome, LookupSource};
+use crate::config::DnsConfig;
+use crate::route::SandboxId;
+
+/// How many questions of workers may wait for the task.
+const REQUESTS_MAX: usize = 4096;
+
+/// How many names are asked for at one time. A server that answers in a millisecond serves a quarter million a second.
+const QUESTIONS_MAX: usize = 256;
+
+/// How often a question is sent, all servers together: one lost datagram is no reason to fail.
+const SENDINGS: u32 = 2;
+
+/// Why there is no resolver.
+#[derive(Debug, thiserror::Error)]
+#[error("no DNS server can be asked: {0}")]
+pub struct DnsError(#[from] NetError);
+
+/// The workers' side. Cheap to clone.
+#[derive(Clone)]
+pub struct Dns {
+    shared: Arc<Shared>,
+    requests: mpsc::Sender<Request>,
+}
+
+/// The control thread's side: asks the server.
+pub struct DnsTask {
+    shared: Arc<Shared>,
+    requests: mpsc::Receiver<Request>,
+    resolver: TokioResolver,
+    domain: String,
+    timeout: Duration,
+    negative_ttl: Duration,
+}
+
+struct Shared {
+    names: Mutex<Names>,
+    rules: EndpointRules,
+    events: Arc<dyn DirectoryEvents>,
+}
+
+/// Dropping it without an answer says that nobody could be asked.
+struct Request {
+    id: SandboxId,
+    reply: oneshot::Sender<Option<Known>>,
+}
+
+/// What a server said about a name.
+struct Said {
+    id: SandboxId,
+    /// The addresses, and until when they hold; `None` where nobody answered.
+    answer: Option<(Vec<IpAddr>, Instant)>,
+}
+
+/// Both sides. Fails where `/etc/resolv.conf` is to name the servers, and does not.
+pub fn new(
+    config: &DnsConfig,
+    rules: EndpointRules,
+    events: Arc<dyn DirectoryEvents>,
+) -> Result<(Dns, DnsTask), DnsError> {
+    let resolver = resolver(config)?;
+    let names = Mutex::new(Names::new(config.cache_entries_max));
+    let shared = Arc::new(Shared { names, rules, events });
+    let (sender, requests) = mpsc::channel(REQUESTS_MAX);
+    let task = DnsTask {
+        shared: Arc::clone(&shared),
+        requests,
+        resolver,
+        domain: config.cluster_domain.clone(),
+        timeout: config.timeout,
+        negative_ttl: config.negative_ttl,
+    };
+    Ok((Dns { shared, requests: sender }, task))
+}
+
+impl Dns {
+    /// Where port `port` of `id` is now.
+    pub async fn resolve(&self, id: &SandboxId, port: u16) -> Result<Located, LocateError> {
+        let begun = Instant::now();
+        let known = self.shared.names().lookup(id, begun);
+        let (source, known) = match known {
+            Some(known) => (LookupSource::Cache, Ok(known)),
+            None => (LookupSource::Dns, self.ask(id).await),
+        };
+        let answer = match known {
+            Ok(Some(known)) => self.endpoint(known.address, port, known.generation),
+            Ok(None) => Err(LocateError::NotFound),
+            Err(error) => Err(error),
+        };
+        self.shared.events.lookup(source, LookupOutcome::of(&answer), begun.elapsed());
+        answer
+    }
+
+    /// An endpoint at an address that is known already, if the rules allow it. `generation` is that of the address; 0
+    /// where the client named it.
+    pub fn endpoint(&self, address: IpAddr, port: u16, generation: u64) -> Result<Located, LocateError> {
+        let endpoint = self.shared.rules.check(SocketAddr::new(address, port)).map_err(RecordError::from)?;
+        Ok(Located { endpoint, generation })
+    }
+
+    /// Says that the host at `address` is gone: the next lookup of `id` asks the server, if that is what is known.
+    pub fn evict(&self, id: &SandboxId, address: IpAddr) {
+        if self.shared.names().forget(id, address) {
+            self.shared.events.invalidation(InvalidationCause::DialFailure);
+        }
+    }
+
+    async fn ask(&self, id: &SandboxId) -> Result<Option<Known>, LocateError> {
+        let (reply, answer) = oneshot::channel();
+        self.requests.try_send(Request { id: id.clone(), reply }).map_err(|_| LocateError::Unavailable)?;
+        answer.await.map_err(|_| LocateError::Unavailable)
+    }
+}
+
+impl DnsTask {
+    /// Serves until every [`Dns`] is dropped.
+    pub async fn run(mut self) {
+        let mut waiting: HashMap<SandboxId, Vec<oneshot::Sender<Option<Known>>>> = HashMap::new();
+        let mut questions = JoinSet::new();
+        loop {
+            tokio::select! {
+                request = self.requests.recv(), if questions.len() < QUESTIONS_MAX => {
+                    let Some(Request { id, reply }) = request else { return };
+                    let waiters = waiting.entry(id.clone()).or_default();
+                    if waiters.is_empty() {
+                        questions.spawn(self.question(id));
+                    }
+                    waiters.push(reply);
+                }
+                said = questions.join_next(), if !questions.is_empty() => {
+                    let Some(Ok(said)) = said else {
+                        // A question that panicked cannot say whose it was: everybody asks again.
+                        waiting.clear();
+                        continue;
+                    };
+                    let waiters = waiting.remove(&said.id).unwrap_or_default();
+                    let Some((addresses, until)) = said.answer else { continue };
+                    let known = self.shared.names().store(&said.id, &addresses, until);
+                    for reply in waiters {
+                        // Whoever has stopped waiting needs no answer.
+                        let _gone = reply.send(known).is_err();
+                    }
+                }
+            }
+        }
+    }
+
+    fn question(&self, id: SandboxId) -> impl Future<Output = Said> + use<> {
+        // The dot at the end keeps search domains away.
+        let name = format!("{}.{}.svc.{}.", id.name(), id.namespace(), self.domain);
+        let (resolver, timeout, negative_ttl) = (self.resolver.clone(), self.timeout, self.negative_ttl);
+        async move {
+            let asked = tokio::time::timeout(timeout, resolver.lookup_ip(name.as_str())).await;
+            let answer = match asked {
+                Ok(Ok(found)) => Some((found.iter().collect(), found.valid_until())),
+                Ok(Err(error)) if error.is_no_records_found() => Some((Vec::new(), Instant::now() + negative_ttl)),
+                Ok(Err(error)) => {
+                    tracing::debug!(%name, %error, "a name could not be looked up");
+                    None
+                }
+                Err(_) => None,
+            };
+            Said { id, answer }
+        }
+    }
+}
+
+impl Shared {
+    /// The names are consistent between any two statements that could panic.
+    fn names(&self) -> MutexGuard<'_, Names> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn resolver(config: &DnsConfig) -> Result<TokioResolver, DnsError> {
+    let mut builder = match config.server {
+        None => TokioResolver::builder_tokio()?,
+        Some(server) => {
+            let mut name_server = NameServerConfig::udp_and_tcp(server.ip());
+            name_server.connections.iter_mut().for_each(|connection| connection.port = server.port());
+            let servers = ResolverConfig::from_parts(None, Vec::new(), vec![name_server]);
+            TokioResolver::builder_with_config(servers, TokioRuntimeProvider::default())
+        }
+    };
+    let options: &mut ResolverOpts = builder.options_mut();
+    options.cache_size = 0;
+    options.use_hosts_file = ResolveHosts::Never;
+    options.ip_strategy = LookupIpStrategy::Ipv4thenIpv6;
+    options.attempts = 1;
+    options.timeout = config.timeout / SENDINGS;
+    Ok(builder.build()?)
+}
