@@ -9,6 +9,7 @@ pub(crate) mod crowd;
 pub(crate) mod pattern;
 pub(crate) mod pod;
 
+use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 /// Bytes of a message's header: its length, the answer's length, the stream's seed.
@@ -42,5 +43,15 @@ pub(crate) struct Tally {
     pub(crate) messages: u64,
     /// Nanoseconds from the intended time of sending to the answer's last byte, and how often; of all that was intended
     /// within the time, however late it was answered.
-    pub(crate) latencies: Vec<(u64, u64)>,
+    pub(crate) latencies: Steps,
+    /// The same for each stage of a visit, where messages have stages.
+    pub(crate) stages: Vec<Steps>,
+}
+
+/// Values and how often they were recorded.
+pub(crate) type Steps = Vec<(u64, u64)>;
+
+/// A histogram as it travels between processes.
+pub(crate) fn steps(histogram: &Histogram<u64>) -> Steps {
+    histogram.iter_recorded().map(|step| (step.value_iterated_to(), step.count_at_value())).collect()
 }

@@ -11,6 +11,7 @@ mod suite;
 #[cfg(test)]
 mod tests;
 mod topology;
+mod web;
 
 use std::fs;
 use std::io::{self, Write};
@@ -43,7 +44,8 @@ fn main() -> Result<()> {
     // The roles of the processes that the suite starts; not for people, hence not among the options.
     match std::env::args().nth(1).as_deref() {
         Some("client") => return crowd::obey(),
-        Some("pod") => return crowd::be_pod(),
+        Some("pod") => return crowd::be_pod(false),
+        Some("web-pod") => return crowd::be_pod(true),
         // What `cargo xtask bench` asks for before it measures, and the check of what it got.
         Some("peer-packages") => return Ok(writeln!(io::stdout(), "{}", peer::packages())?),
         Some("install-peers") => return peer::install(),

@@ -33,6 +33,9 @@ use site::{Launch, Site};
 /// How long a peer may take to accept connections. Long, because a machine may be busy with other things.
 const START_LIMIT: Duration = Duration::from_secs(30);
 
+/// Sandboxes for peers whose routes are rules of a configuration, or requests to an API, and not rows of a table.
+const ROUTES_MAX: usize = 1000;
+
 /// A program that somebody else wrote.
 pub(crate) struct Peer {
     name: &'static str,
@@ -41,6 +44,8 @@ pub(crate) struct Peer {
     needs: &'static [(&'static str, &'static str)],
     /// Whether it can find the sandbox by the cookie; the others know paths only.
     by_cookie: bool,
+    /// How many sandboxes it is given at most; it is skipped where there are more.
+    sandboxes_max: usize,
     /// Writes its files, and says how it is started on them.
     prepare: fn(&Site) -> Result<Launch>,
     /// What is to be done once it accepts connections.
@@ -88,6 +93,9 @@ impl Subject for Peer {
         let missing = self.needs.iter().find(|(file, _)| need::find_program(file).is_none() && !site::exists(file));
         if let Some((file, package)) = missing {
             return Ok(Started::Skipped(format!("{file} is missing (Debian package {package})")));
+        }
+        if scene.sandboxes > self.sandboxes_max {
+            return Ok(Started::Skipped(format!("its routes are rules, and {} are too many", scene.sandboxes)));
         }
         let site = Site::new(scene)?;
         let launch = (self.prepare)(&site).with_context(|| format!("prepare {}", self.name))?;

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use crate::analysis::{Ratio, median};
 use crate::suite::{CaseResult, Idle, Results, Sample, Series};
+use crate::web::STAGES;
 
 /// A number of a sample, how it is called, and in which cases it means something.
 type Figure = (&'static str, fn(&Sample) -> f64);
@@ -13,6 +14,14 @@ const CLOSED: [Figure; 4] = [
     ("CPU us", |sample| sample.cpu_micros),
     ("of it the subject", |sample| sample.subject_micros),
     ("kernel threads", |sample| sample.kernel_micros),
+];
+
+/// Of visits, which have no open loop beside the closed one.
+const WEB: [Figure; 4] = [
+    ("visits/s", |sample| sample.per_second),
+    ("CPU us", |sample| sample.cpu_micros),
+    ("of it the subject", |sample| sample.subject_micros),
+    ("p99 us", |sample| sample.p99),
 ];
 
 const PACED: [Figure; 4] = [
@@ -33,7 +42,9 @@ pub(crate) fn markdown(results: &Results, title: &str) -> String {
     for case in &results.cases {
         let _ = write!(out, "\n## {} {}\n", case.scenario, case.name);
         out += "\nAs much as it takes (closed loop):\n\n";
-        table(&mut out, case, &CLOSED, |series| &series.closed);
+        let figures = if case.bytes == 0 { WEB } else { CLOSED };
+        table(&mut out, case, &figures, |series| &series.closed);
+        stages(&mut out, case);
         if case.scenario == "bulk" {
             out += "\nA message moves 1 MiB: 1,000 us of CPU per message are 1.02 s per GB.\n";
         }
@@ -65,6 +76,28 @@ fn table(out: &mut String, case: &CaseResult, figures: &[Figure], samples: fn(&S
         }
         let ratio = Ratio::of(&costs(series), &costs(&case.series[0]));
         let _ = writeln!(out, " {} |", ratio.text());
+    }
+}
+
+/// How long the slowest hundredth of each stage of a session took.
+fn stages(out: &mut String, case: &CaseResult) {
+    let count = case.series.iter().flat_map(|series| &series.closed).map(|sample| sample.stages.len()).min();
+    if case.scenario != "session" || count != Some(STAGES.len()) {
+        return;
+    }
+    *out += "\np99 of each stage, us:\n\n| subject |";
+    for name in STAGES {
+        let _ = write!(out, " {name} |");
+    }
+    *out += "\n|---|";
+    *out += &"---:|".repeat(STAGES.len());
+    *out += "\n";
+    for series in &case.series {
+        let _ = write!(out, "| {} |", series.subject);
+        for stage in 0..STAGES.len() {
+            let _ = write!(out, " {:.0} |", value(&series.closed, |sample| sample.stages[stage]));
+        }
+        *out += "\n";
     }
 }
 
@@ -159,7 +192,17 @@ mod tests {
 
     fn sample(per_second: f64, cpu_micros: f64) -> Sample {
         let (p50, p99, p999) = (10.0, 20.0, 30.0);
-        Sample { per_second, cpu_micros, subject_micros: 1.0, kernel_micros: 0.5, steal_percent: 0.0, p50, p99, p999 }
+        Sample {
+            per_second,
+            cpu_micros,
+            subject_micros: 1.0,
+            kernel_micros: 0.5,
+            steal_percent: 0.0,
+            p50,
+            p99,
+            p999,
+            stages: Vec::new(),
+        }
     }
 
     fn results() -> Results {

@@ -1,5 +1,7 @@
 //! What is measured: the scenarios of the specification, case by case.
 
+use crate::web::Kind;
+
 /// One row of cases in the tables.
 pub(crate) struct Case {
     pub(crate) scenario: &'static str,
@@ -36,9 +38,42 @@ pub(crate) const CASES: &[Case] = &[
     bulk("up", 1 << 20, 16),
 ];
 
+/// A case of visitors instead of streams.
+pub(crate) struct WebCase {
+    pub(crate) scenario: &'static str,
+    pub(crate) name: &'static str,
+    pub(crate) kind: Kind,
+    /// All processes together.
+    pub(crate) visitors: usize,
+    /// Sandboxes in the directory, which is Redis for those that ask one, and a table for the others.
+    pub(crate) sandboxes: usize,
+    /// Changes of the directory per second while it is measured.
+    pub(crate) changes_per_second: u32,
+}
+
+/// `http` has few sandboxes, so that connections to pods are kept; `session` has more than anybody's pool.
+pub(crate) const WEB_CASES: &[WebCase] = &[
+    WebCase {
+        scenario: "http",
+        name: "4 KiB on 32 kept connections",
+        kind: Kind::Assets,
+        visitors: 32,
+        sandboxes: 16,
+        changes_per_second: 0,
+    },
+    WebCase {
+        scenario: "session",
+        name: "of a page, 30 assets and a stream; 100,000 sandboxes",
+        kind: Kind::Session,
+        visitors: 16,
+        sandboxes: 100_000,
+        changes_per_second: 100,
+    },
+];
+
 /// Streams at which the memory of idle ones is read. A process may have 20,000 descriptors where this was written, and
 /// our workers share that out: 19,000 streams are what surely fits.
 pub(crate) const IDLE_STREAMS: &[usize] = &[1000, 5000, 10_000, 19_000];
 
 /// The names that the command line takes.
-pub(crate) const SCENARIOS: [&str; 3] = ["echo", "bulk", "idle"];
+pub(crate) const SCENARIOS: [&str; 5] = ["echo", "bulk", "http", "session", "idle"];

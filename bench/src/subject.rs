@@ -11,16 +11,28 @@ use serde_json::Value;
 
 use crate::peer;
 
-/// What a subject is to serve: the sandbox with [`sandbox_id`] `n` listens at the n-th of `pods`.
+/// What a subject is to serve: the sandbox with [`sandbox_id`] `n` listens at the n-th of `pods`, modulo their number.
 pub(crate) struct Scene<'a> {
     pub(crate) pods: &'a [SocketAddr],
     /// Workers, threads or processes that a subject may spread its work over.
     pub(crate) workers: usize,
+    /// How many sandboxes there are, from number 0 on; at least as many as pods.
+    pub(crate) sandboxes: usize,
+    /// The server whose hash `vnc_sandboxes` has all of them, for subjects that ask one. Where there is none, those
+    /// start one, or have a table.
+    pub(crate) redis: Option<&'a str>,
 }
 
-/// The name by which clients ask for the n-th pod.
-pub(crate) fn sandbox_id(pod: usize) -> String {
-    (37_000 + pod).to_string()
+impl Scene<'_> {
+    /// All sandboxes, and where they listen.
+    pub(crate) fn directory(&self) -> impl Iterator<Item = (String, SocketAddr)> {
+        (0..self.sandboxes).map(|number| (sandbox_id(number), self.pods[number % self.pods.len()]))
+    }
+}
+
+/// The name of the n-th sandbox.
+pub(crate) fn sandbox_id(number: usize) -> String {
+    (37_000 + number).to_string()
 }
 
 /// One line of the tables.
@@ -102,8 +114,12 @@ impl Subject for Engine {
             return Ok(Started::Skipped(missing));
         }
         let mut builder = Gateway::builder();
-        for (index, pod) in scene.pods.iter().enumerate() {
-            builder = builder.sandbox(&sandbox_id(index), *pod);
+        if let Some(redis) = scene.redis {
+            builder = builder.args(["--redis", redis]);
+        } else {
+            for (sandbox, endpoint) in scene.directory() {
+                builder = builder.sandbox(&sandbox, endpoint);
+            }
         }
         let workers = scene.workers.to_string();
         // Nobody writes a line per request.

@@ -15,11 +15,12 @@ use crate::analysis::median;
 use crate::cpu::{self, Meter};
 use crate::load::Run;
 use crate::load::crowd::{Crowd, Helper};
-use crate::scenario::{CASES, Case, IDLE_STREAMS};
+use crate::scenario::{CASES, Case, IDLE_STREAMS, WEB_CASES};
 use crate::subject::{Running, Scene, Started, Subject, sandbox_id};
+use crate::web;
 
 /// Clients, pods and workers: one of each per processor, on whatever processor the scheduler finds, for everybody alike.
-fn processors() -> usize {
+pub(crate) fn processors() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
 }
 
@@ -52,6 +53,8 @@ pub(crate) struct Sample {
     pub(crate) p50: f64,
     pub(crate) p99: f64,
     pub(crate) p999: f64,
+    /// 99 % of each of [`STAGES`](crate::web::STAGES), where messages are sessions.
+    pub(crate) stages: Vec<f64>,
 }
 
 /// All rounds of one subject in one case.
@@ -91,17 +94,18 @@ pub(crate) struct Results {
 }
 
 /// Pods and subjects that run.
-struct Stage {
-    pods: Vec<SocketAddr>,
+pub(crate) struct Stage {
+    pub(crate) pods: Vec<SocketAddr>,
     _helpers: Vec<Helper>,
-    subjects: Vec<(String, Running)>,
+    pub(crate) subjects: Vec<(String, Running)>,
 }
 
 /// Measures the named scenarios, or all of them.
 pub(crate) fn run(subjects: &[Box<dyn Subject>], scenarios: &[String], effort: Effort) -> Result<Results> {
     let mut results = Results { machine: machine(), ..Results::default() };
     let is_wanted = |name: &str| scenarios.is_empty() || scenarios.iter().any(|wanted| wanted == name);
-    let stage = Stage::set(subjects, &mut results.skipped)?;
+    let mut stage = Stage::of_pods("pod")?;
+    stage.start(subjects, (0, None), &mut results.skipped)?;
     let cases = CASES.iter().filter(|case| is_wanted(case.scenario) && (case.in_quick || !effort.is_quick));
     let cases: Vec<&Case> = cases.collect();
     let begun = Instant::now();
@@ -111,6 +115,11 @@ pub(crate) fn run(subjects: &[Box<dyn Subject>], scenarios: &[String], effort: E
         progress(&format!("{} {} done; about {} s left of echo and bulk", case.scenario, case.name, left.as_secs()))?;
     }
     drop(stage);
+    for case in WEB_CASES.iter().filter(|case| is_wanted(case.scenario)) {
+        let found = web::measure(subjects, case, effort, &mut results.skipped);
+        results.cases.push(found.with_context(|| format!("{} {}", case.scenario, case.name))?);
+        progress(&format!("{} {} done", case.scenario, case.name))?;
+    }
     if is_wanted("idle") {
         for subject in subjects {
             results.idle.extend(idle(subject.as_ref(), effort)?);
@@ -121,18 +130,34 @@ pub(crate) fn run(subjects: &[Box<dyn Subject>], scenarios: &[String], effort: E
 }
 
 impl Stage {
-    fn set(subjects: &[Box<dyn Subject>], skipped: &mut Vec<(String, String)>) -> Result<Self> {
-        let mut helpers = (0..processors()).map(|_| Helper::start("pod")).collect::<Result<Vec<_>>>()?;
+    /// Pods, a process each, in the `role` of streams' or of visitors'. Nothing stands before them yet.
+    pub(crate) fn of_pods(role: &str) -> Result<Self> {
+        let mut helpers = (0..processors()).map(|_| Helper::start(role)).collect::<Result<Vec<_>>>()?;
         let pods = helpers.iter_mut().map(|pod| Ok(pod.line()?.parse()?)).collect::<Result<Vec<SocketAddr>>>()?;
-        let mut running = Vec::new();
+        Ok(Self { pods, _helpers: helpers, subjects: Vec::new() })
+    }
+
+    /// What is to be served before these pods, by as many sandboxes, or one per pod.
+    pub(crate) fn scene<'a>(&'a self, sandboxes: usize, redis: Option<&'a str>) -> Scene<'a> {
+        Scene { pods: &self.pods, workers: processors(), sandboxes: sandboxes.max(self.pods.len()), redis }
+    }
+
+    /// Starts the subjects before the pods.
+    pub(crate) fn start(
+        &mut self,
+        subjects: &[Box<dyn Subject>],
+        (sandboxes, redis): (usize, Option<&str>),
+        skipped: &mut Vec<(String, String)>,
+    ) -> Result<()> {
         for subject in subjects {
-            let scene = Scene { pods: &pods, workers: processors() };
-            match subject.start(&scene).with_context(|| format!("start {}", subject.name()))? {
-                Started::Running(subject_running) => running.push((subject.name(), subject_running)),
-                Started::Skipped(why) => skipped.push((subject.name(), why)),
+            let name = subject.name();
+            match subject.start(&self.scene(sandboxes, redis)).with_context(|| format!("start {name}"))? {
+                Started::Running(running) => self.subjects.push((name, running)),
+                Started::Skipped(why) if skipped.iter().any(|(skipped, _)| *skipped == name) => drop(why),
+                Started::Skipped(why) => skipped.push((name, why)),
             }
         }
-        Ok(Self { pods, _helpers: helpers, subjects: running })
+        Ok(())
     }
 
     /// Where the n-th stream through a subject goes.
@@ -172,7 +197,7 @@ fn measure(stage: &Stage, case: &Case, effort: Effort) -> Result<CaseResult> {
 }
 
 /// One phase of every subject; each round begins with another one.
-fn turn(
+pub(crate) fn turn(
     stage: &Stage,
     crowds: &mut [Crowd],
     run: &Run,
@@ -213,6 +238,7 @@ fn sample(crowd: &mut Crowd, run: &Run, pids: &[Pid]) -> Result<Sample> {
         p50: quantile(0.5),
         p99: quantile(0.99),
         p999: quantile(0.999),
+        stages: total.stages.iter().map(|stage| stage.value_at_quantile(0.99) as f64 / 1e3).collect(),
     })
 }
 
@@ -228,8 +254,8 @@ fn slowest(series: &[Series]) -> f64 {
 
 /// Opens more and more streams through a subject of its own, and reads memory in between.
 fn idle(subject: &dyn Subject, effort: Effort) -> Result<Option<Idle>> {
-    let stage = Stage::set(&[], &mut Vec::new())?;
-    let Started::Running(running) = subject.start(&Scene { pods: &stage.pods, workers: processors() })? else {
+    let stage = Stage::of_pods("pod")?;
+    let Started::Running(running) = subject.start(&stage.scene(0, None))? else {
         return Ok(None);
     };
     let mut crowd = Crowd::start(processors())?;

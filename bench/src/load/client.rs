@@ -15,7 +15,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::time::TimeSpec;
 
 use super::pattern::{PIECE_BYTES, Pattern};
-use super::{HEADER_BYTES, Run, Tally, UP_OFFSET};
+use super::{HEADER_BYTES, Run, Tally, UP_OFFSET, steps};
 
 /// How long answers may be late after the end before the run has failed.
 const LATE_MAX: Duration = Duration::from_secs(10);
@@ -131,9 +131,7 @@ impl Client {
             }
             self.wait(&mut course, now)?;
         }
-        let latencies = self.latencies.iter_recorded();
-        let latencies = latencies.map(|step| (step.value_iterated_to(), step.count_at_value())).collect();
-        Ok(Tally { messages: course.messages, latencies })
+        Ok(Tally { messages: course.messages, latencies: steps(&self.latencies), stages: Vec::new() })
     }
 
     /// Sends what was intended for now or before.

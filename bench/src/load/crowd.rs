@@ -10,13 +10,17 @@ use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 use super::client::Client;
-use super::{Run, Tally, pod};
+use super::{Run, Steps, Tally, pod};
+use crate::web::visitor::Visitors;
+use crate::web::{self, Plan};
 
 /// What a client process is told.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Order {
     /// Streams, each with an address, a sandbox and a seed.
     Open(Vec<(SocketAddr, String, u32)>),
+    /// To be visitors from now on, instead of a client with streams.
+    Visit(Plan),
     Run(Run),
 }
 
@@ -31,13 +35,21 @@ enum Report {
 /// A client process: obeys until its standard input ends.
 pub(crate) fn obey() -> Result<()> {
     let mut client = Client::new()?;
+    let mut visitors: Option<Visitors> = None;
     for line in io::stdin().lines() {
         let report = match serde_json::from_str(&line?)? {
             Order::Open(streams) => streams
                 .into_iter()
                 .try_for_each(|(to, sandbox, seed)| client.open(to, &sandbox, seed))
                 .map(|()| Report::Opened),
-            Order::Run(run) => client.run(&run).map(Report::Ran),
+            Order::Visit(plan) => Visitors::new(plan).map(|all| {
+                visitors = Some(all);
+                Report::Opened
+            }),
+            Order::Run(run) => match &mut visitors {
+                Some(visitors) => visitors.run(&run).map(Report::Ran),
+                None => client.run(&run).map(Report::Ran),
+            },
         };
         let report = report.unwrap_or_else(|error| Report::Failed(format!("{error:#}")));
         writeln!(io::stdout(), "{}", serde_json::to_string(&report)?)?;
@@ -45,11 +57,11 @@ pub(crate) fn obey() -> Result<()> {
     Ok(())
 }
 
-/// A pod process: says where it listens, and serves.
-pub(crate) fn be_pod() -> Result<()> {
+/// A pod process, for streams or for visitors: says where it listens, and serves.
+pub(crate) fn be_pod(is_web: bool) -> Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     writeln!(io::stdout(), "{}", listener.local_addr()?)?;
-    pod::serve(&listener)
+    if is_web { web::pod::serve(&listener) } else { pod::serve(&listener) }
 }
 
 /// A process of this program in another role.
@@ -99,6 +111,8 @@ pub(crate) struct Crowd {
 pub(crate) struct Total {
     pub(crate) messages: u64,
     pub(crate) latencies: Histogram<u64>,
+    /// The same for each stage, where messages have stages.
+    pub(crate) stages: Vec<Histogram<u64>>,
 }
 
 impl Crowd {
@@ -122,6 +136,14 @@ impl Crowd {
         self.clients.iter_mut().try_for_each(|client| client.report().map(drop))
     }
 
+    /// Makes visitors of all clients; the n-th process gets the n-th plan.
+    pub(crate) fn visit(&mut self, plan: impl Fn(usize) -> Plan) -> Result<()> {
+        for (index, client) in self.clients.iter_mut().enumerate() {
+            client.order(&Order::Visit(plan(index)))?;
+        }
+        self.clients.iter_mut().try_for_each(|client| client.report().map(drop))
+    }
+
     /// Begins a run; `per_second` of it is all clients' together.
     pub(crate) fn begin(&mut self, run: &Run) -> Result<()> {
         let share = self.clients.len() as f64;
@@ -131,14 +153,22 @@ impl Crowd {
 
     /// Waits for its end.
     pub(crate) fn end(&mut self) -> Result<Total> {
-        let mut total = Total { messages: 0, latencies: Histogram::new(3)? };
+        let mut total = Total { messages: 0, latencies: Histogram::new(3)?, stages: Vec::new() };
         for client in &mut self.clients {
             let Report::Ran(tally) = client.report()? else { bail!("a client answered something else") };
             total.messages += tally.messages;
-            for (value, count) in tally.latencies {
-                total.latencies.record_n(value, count)?;
+            record(&mut total.latencies, tally.latencies)?;
+            for (index, steps) in tally.stages.into_iter().enumerate() {
+                if index == total.stages.len() {
+                    total.stages.push(Histogram::new(3)?);
+                }
+                record(&mut total.stages[index], steps)?;
             }
         }
         Ok(total)
     }
+}
+
+fn record(histogram: &mut Histogram<u64>, steps: Steps) -> Result<()> {
+    Ok(steps.into_iter().try_for_each(|(value, count)| histogram.record_n(value, count))?)
 }

@@ -12,6 +12,7 @@ pub(super) const PEER: Peer = Peer {
     program: Program::Debian("haproxy"),
     needs: &[],
     by_cookie: true,
+    sandboxes_max: usize::MAX,
     prepare,
     settle: |_| Ok(()),
 };

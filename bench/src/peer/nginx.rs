@@ -17,6 +17,7 @@ pub(super) const PLAIN: Peer = Peer {
     program: Program::Debian("nginx"),
     needs: &[],
     by_cookie: true,
+    sandboxes_max: usize::MAX,
     prepare: prepare_plain,
     settle: |_| Ok(()),
 };
@@ -32,24 +33,28 @@ pub(super) const LUA: Peer = Peer {
         ("redis-cli", "redis-server"),
     ],
     by_cookie: true,
+    sandboxes_max: usize::MAX,
     prepare: prepare_lua,
     settle: |_| Ok(()),
 };
 
 fn prepare_plain(site: &Site) -> Result<Launch> {
     site.write("nginx.conf", include_str!("../../peers/nginx.conf"), &[descriptors()?])?;
-    site.write("sandboxes.map", &site.lines(|index, sandbox, _| format!("{sandbox} pod_{index};\n")), &[])?;
-    site.write("upstreams.conf", &site.lines(|index, _, pod| upstream(index, pod)), &[])?;
+    site.write("sandboxes.map", &site.lines(|pod, sandbox, _| format!("{sandbox} pod_{pod};\n")), &[])?;
+    let upstreams: String = site.scene.pods.iter().enumerate().map(|(number, pod)| upstream(number, *pod)).collect();
+    site.write("upstreams.conf", &upstreams, &[])?;
     Ok(launch(site))
 }
 
 fn prepare_lua(site: &Site) -> Result<Launch> {
-    let redis = RedisServer::start()?;
-    let address = redis.address();
-    for (index, pod) in site.scene.pods.iter().enumerate() {
-        let sandbox = format!("Sandbox_ID_{}", crate::subject::sandbox_id(index));
-        hset(address, &sandbox, *pod)?;
-    }
+    // Where the scene has no Redis, it brings one along, with the little that there is.
+    let own = match site.scene.redis {
+        Some(_) => None,
+        None => Some(filled_redis(site)?),
+    };
+    let given = site.scene.redis.map(|url| url.trim_start_matches("redis://").trim_end_matches('/').parse());
+    let address = given.transpose().context("an address in the URL of Redis")?;
+    let address: SocketAddr = address.or(own.as_ref().map(RedisServer::address)).context("a Redis")?;
     let values = [
         descriptors()?,
         ("modules", "/usr/lib/nginx/modules".to_owned()),
@@ -59,7 +64,7 @@ fn prepare_lua(site: &Site) -> Result<Launch> {
     site.write("nginx.conf", include_str!("../../peers/nginx-lua/nginx.conf"), &values)?;
     site.write("router.lua", include_str!("../../peers/nginx-lua/router.lua"), &[])?;
     site.write("redis_hget.lua", include_str!("../../peers/nginx-lua/redis_hget.lua"), &[])?;
-    Ok(Launch { parts: Box::new(redis), ..launch(site) })
+    Ok(Launch { parts: Box::new(own), ..launch(site) })
 }
 
 /// Connections to a pod that nginx keeps, for each worker.
@@ -77,12 +82,16 @@ fn launch(site: &Site) -> Launch {
     Launch::new(["-e", "stderr", "-p", &site.path(""), "-c", &site.path("nginx.conf")])
 }
 
-fn hset(redis: SocketAddr, field: &str, pod: SocketAddr) -> Result<()> {
-    let (host, port) = (redis.ip().to_string(), redis.port().to_string());
-    let output = Command::new("redis-cli")
-        .args(["-h", &host, "-p", &port, "HSET", "vnc_sandboxes", field, &pod.to_string()])
-        .output()
-        .context("run redis-cli")?;
-    ensure!(output.status.success(), "redis-cli: {}", String::from_utf8_lossy(&output.stderr));
-    Ok(())
+fn filled_redis(site: &Site) -> Result<RedisServer> {
+    let redis = RedisServer::start()?;
+    let (host, port) = (redis.address().ip().to_string(), redis.address().port().to_string());
+    for (sandbox, pod) in site.scene.directory() {
+        let output = Command::new("redis-cli")
+            .args(["-h", &host, "-p", &port, "HSET", "vnc_sandboxes", &format!("Sandbox_ID_{sandbox}")])
+            .arg(pod.to_string())
+            .output()
+            .context("run redis-cli")?;
+        ensure!(output.status.success(), "redis-cli: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(redis)
 }

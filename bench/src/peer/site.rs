@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use gateway_tests::process;
 use tempfile::TempDir;
 
-use crate::subject::{Scene, sandbox_id};
+use crate::subject::Scene;
 
 /// A directory, an address to listen on, and what is to be served.
 pub(super) struct Site<'a> {
@@ -58,10 +58,11 @@ impl<'a> Site<'a> {
         fs::write(self.directory.path().join(file), text).with_context(|| format!("write {file}"))
     }
 
-    /// One piece of text for each sandbox and the address of its pod.
+    /// One piece of text for each sandbox, from the number of its pod, its name, and its pod's address.
     pub(super) fn lines(&self, line: impl Fn(usize, &str, SocketAddr) -> String) -> String {
-        let pods = self.scene.pods.iter().enumerate();
-        pods.map(|(index, pod)| line(index, &sandbox_id(index), *pod)).collect()
+        let pods = self.scene.pods.len();
+        let directory = self.scene.directory().enumerate();
+        directory.map(|(number, (sandbox, pod))| line(number % pods, &sandbox, pod)).collect()
     }
 }
 

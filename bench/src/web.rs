@@ -1,0 +1,163 @@
+//! HTTP before the stream: visitors who load pages and assets over kept connections, and the pods that have them.
+
+pub(crate) mod pod;
+#[cfg(test)]
+mod tests;
+pub(crate) mod visitor;
+
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use gateway_tests::redis::RedisServer;
+use serde::{Deserialize, Serialize};
+
+use crate::load::Run;
+use crate::load::crowd::Crowd;
+use crate::scenario::WebCase;
+use crate::subject::Subject;
+use crate::suite::{self, CaseResult, Effort, Series, Stage, processors};
+
+/// Bytes of a small asset.
+pub(crate) const ASSET_BYTES: usize = 4 << 10;
+
+/// Bytes of the page a session begins with; noVNC's `vnc.html` has about as many.
+pub(crate) const PAGE_BYTES: usize = 16 << 10;
+
+/// Assets of one session: as many as noVNC 1.3 loads, within one or two.
+pub(crate) const SESSION_ASSETS: u64 = 30;
+
+/// What a visitor does again and again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Kind {
+    /// One asset after the other on one connection: a message is a request.
+    Assets,
+    /// A page, its assets on the same connection, then a WebSocket on another one until its first frame, then goodbye: a
+    /// message is a session.
+    Session,
+}
+
+/// Parts of a session whose times are told apart, in the order of [`Tally::stages`](crate::load::Tally::stages).
+pub(crate) const STAGES: [&str; 4] = ["page", "asset", "upgrade", "first frame"];
+
+/// What the visitors of one client process are told before the first run.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Plan {
+    pub(crate) kind: Kind,
+    /// Visitors of this process.
+    pub(crate) visitors: usize,
+    /// Where to connect for sandboxes of the n-th pod: the n-th address, modulo their number.
+    pub(crate) addresses: Vec<SocketAddr>,
+    /// Where the pods listen: each answer names the pod that it comes from.
+    pub(crate) pods: Vec<SocketAddr>,
+    /// Sandboxes to choose from.
+    pub(crate) sandboxes: usize,
+    /// Where the choice begins, so that processes do not choose alike.
+    pub(crate) seed: u64,
+}
+
+/// How long Redis may take for an answer.
+const CHANGE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Measures a case with every subject that can take part.
+pub(crate) fn measure(
+    subjects: &[Box<dyn Subject>],
+    case: &WebCase,
+    effort: Effort,
+    skipped: &mut Vec<(String, String)>,
+) -> Result<CaseResult> {
+    let redis = RedisServer::start_with(&["--save", "", "--appendonly", "no"]).context("start Redis")?;
+    let mut stage = Stage::of_pods("web-pod")?;
+    // A smoke test measures nothing: its directory may be small.
+    let sandboxes = case.sandboxes.min(effort.streams_max.saturating_mul(16));
+    let entries: Vec<_> = stage.scene(sandboxes, None).directory().collect();
+    write(redis.address(), &entries)?;
+    stage.start(subjects, (sandboxes, Some(&redis.url())), skipped)?;
+    let mut crowds = Vec::new();
+    let mut series = Vec::new();
+    for (name, running) in &stage.subjects {
+        let processes = processors();
+        let mut crowd = Crowd::start(processes)?;
+        let plan = |index| Plan {
+            kind: case.kind,
+            visitors: case.visitors / processes,
+            addresses: running.addresses.clone(),
+            pods: stage.pods.clone(),
+            sandboxes,
+            seed: index as u64 + 1,
+        };
+        crowd.visit(plan).with_context(|| name.clone())?;
+        crowds.push(crowd);
+        series.push(Series { subject: name.clone(), closed: Vec::new(), paced: Vec::new() });
+    }
+    let run = Run {
+        up: 0,
+        down: 0,
+        per_second: None,
+        lead_millis: u64::try_from(effort.lead.as_millis())?,
+        millis: u64::try_from(effort.round.as_millis())?,
+    };
+    let changing = Changing::start(redis.address(), entries, case.changes_per_second);
+    for round in 0..effort.rounds {
+        suite::turn(&stage, &mut crowds, &run, round, |index, sample| series[index].closed.push(sample))?;
+    }
+    changing.stop()?;
+    Ok(CaseResult { scenario: case.scenario, name: case.name, bytes: 0, series })
+}
+
+/// Writes sandboxes into the hash, as whoever starts pods does.
+fn write(redis: SocketAddr, entries: &[(String, SocketAddr)]) -> Result<()> {
+    /// Entries of one command: few enough for Redis to answer others in between.
+    const AT_ONCE: usize = 1000;
+    let socket = TcpStream::connect(redis)?;
+    socket.set_read_timeout(Some(CHANGE_TIMEOUT))?;
+    let mut answers = BufReader::new(socket.try_clone()?);
+    let mut socket = socket;
+    for entries in entries.chunks(AT_ONCE) {
+        let mut command = format!("*{}\r\n$4\r\nHSET\r\n$13\r\nvnc_sandboxes\r\n", 2 + 2 * entries.len());
+        for (sandbox, endpoint) in entries {
+            for word in [format!("Sandbox_ID_{sandbox}"), endpoint.to_string()] {
+                let _ = write!(command, "${}\r\n{word}\r\n", word.len());
+            }
+        }
+        socket.write_all(command.as_bytes())?;
+        let mut answer = String::new();
+        answers.read_line(&mut answer)?;
+        ensure!(answer.starts_with(':'), "Redis answered {answer:?}");
+    }
+    Ok(())
+}
+
+/// Somebody else who writes the directory all the time: what was there before, but each change makes caches ask again.
+struct Changing {
+    is_over: mpsc::Sender<()>,
+    thread: thread::JoinHandle<Result<()>>,
+}
+
+impl Changing {
+    fn start(redis: SocketAddr, entries: Vec<(String, SocketAddr)>, per_second: u32) -> Self {
+        let (is_over, over) = mpsc::channel::<()>();
+        let thread = thread::spawn(move || {
+            if per_second == 0 {
+                return Ok(());
+            }
+            for entry in entries.iter().cycle() {
+                write(redis, std::slice::from_ref(entry))?;
+                if over.recv_timeout(Duration::from_secs(1) / per_second) != Err(RecvTimeoutError::Timeout) {
+                    break;
+                }
+            }
+            Ok(())
+        });
+        Self { is_over, thread }
+    }
+
+    fn stop(self) -> Result<()> {
+        drop(self.is_over);
+        self.thread.join().expect("the thread does not panic")
+    }
+}
