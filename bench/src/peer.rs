@@ -33,9 +33,6 @@ use site::{Launch, Site};
 /// How long a peer may take to accept connections. Long, because a machine may be busy with other things.
 const START_LIMIT: Duration = Duration::from_secs(30);
 
-/// Sandboxes for peers whose routes are rules of a configuration, or requests to an API, and not rows of a table.
-const ROUTES_MAX: usize = 1000;
-
 /// A program that somebody else wrote.
 pub(crate) struct Peer {
     name: &'static str,
@@ -44,8 +41,8 @@ pub(crate) struct Peer {
     needs: &'static [(&'static str, &'static str)],
     /// Whether it can find the sandbox by the cookie; the others know paths only.
     by_cookie: bool,
-    /// How many sandboxes it is given at most; it is skipped where there are more.
-    sandboxes_max: usize,
+    /// Whether its table takes a hundred thousand sandboxes; the others have a route each, and serve one per pod.
+    has_many: bool,
     /// Writes its files, and says how it is started on them.
     prepare: fn(&Site) -> Result<Launch>,
     /// What is to be done once it accepts connections.
@@ -94,8 +91,10 @@ impl Subject for Peer {
         if let Some((file, package)) = missing {
             return Ok(Started::Skipped(format!("{file} is missing (Debian package {package})")));
         }
-        if scene.sandboxes > self.sandboxes_max {
-            return Ok(Started::Skipped(format!("its routes are rules, and {} are too many", scene.sandboxes)));
+        if !self.has_many && scene.sandboxes > scene.pods.len() {
+            return Ok(Started::Skipped(
+                "its table has a route for each sandbox, and is not made for so many".to_owned(),
+            ));
         }
         let site = Site::new(scene)?;
         let launch = (self.prepare)(&site).with_context(|| format!("prepare {}", self.name))?;

@@ -20,7 +20,7 @@ pub(crate) struct Scene<'a> {
     pub(crate) sandboxes: usize,
     /// The server whose hash `vnc_sandboxes` has all of them, for subjects that ask one. Where there is none, those
     /// start one, or have a table.
-    pub(crate) redis: Option<&'a str>,
+    pub(crate) redis: Option<SocketAddr>,
 }
 
 impl Scene<'_> {
@@ -115,7 +115,7 @@ impl Subject for Engine {
         }
         let mut builder = Gateway::builder();
         if let Some(redis) = scene.redis {
-            builder = builder.args(["--redis", redis]);
+            builder = builder.redis(format!("redis://{redis}/"));
         } else {
             for (sandbox, endpoint) in scene.directory() {
                 builder = builder.sandbox(&sandbox, endpoint);

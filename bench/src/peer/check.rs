@@ -57,7 +57,7 @@ pub(crate) fn run() -> Result<()> {
 fn check(peer: &Peer) -> Result<String> {
     let pods = [pod("first")?, pod("second")?];
     let addresses = pods.each_ref().map(Pod::address);
-    let running = match peer.start(&Scene { pods: &addresses, workers: 2, sandboxes: pods.len(), redis: None })? {
+    let running = match peer.start(&Scene { pods: &addresses, workers: 2, sandboxes: 2, redis: None })? {
         Started::Skipped(reason) => return Ok(format!("skipped: {reason}")),
         Started::Running(running) => running,
     };

@@ -11,14 +11,15 @@ use gateway_tests::wait;
 
 use super::program::Program;
 use super::site::{Launch, Site};
-use super::{Peer, ROUTES_MAX, START_LIMIT};
+use super::{Peer, START_LIMIT};
+use crate::subject::sandbox_id;
 
 pub(super) const PEER: Peer = Peer {
     name: "configurable-http-proxy",
     program: Program::Npm { package: "configurable-http-proxy", version: "5.3.0" },
     needs: &[("node", "nodejs")],
     by_cookie: false,
-    sandboxes_max: ROUTES_MAX,
+    has_many: false,
     prepare,
     settle,
 };
@@ -49,11 +50,11 @@ fn prepare(site: &Site) -> Result<Launch> {
 }
 
 fn settle(site: &Site) -> Result<()> {
-    for (sandbox, pod) in site.scene.directory() {
+    for (index, pod) in site.scene.pods.iter().enumerate() {
         let body = format!("{{\"target\":\"http://{pod}\"}}");
         let request = format!(
-            "POST /api/routes/vnc/{sandbox} HTTP/1.1\r\nHost: api\r\nConnection: close\r\n\
-             Content-Length: {}\r\n\r\n{body}",
+            "POST /api/routes/vnc/{} HTTP/1.1\r\nHost: api\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+            sandbox_id(index),
             body.len()
         );
         let mut stream = wait::until("the API to accept", START_LIMIT, || TcpStream::connect(api(site)).ok())?;

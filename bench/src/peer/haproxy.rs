@@ -12,7 +12,7 @@ pub(super) const PEER: Peer = Peer {
     program: Program::Debian("haproxy"),
     needs: &[],
     by_cookie: true,
-    sandboxes_max: usize::MAX,
+    has_many: true,
     prepare,
     settle: |_| Ok(()),
 };

@@ -1,15 +1,15 @@
 //! nginx, twice: with its routing table in the configuration, and with Lua that asks Redis for each request.
 
 use std::net::SocketAddr;
-use std::process::Command;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use gateway_tests::redis::RedisServer;
 use nix::sys::resource::{Resource, getrlimit};
 
 use super::Peer;
 use super::program::Program;
 use super::site::{Launch, Site};
+use crate::web::write_directory;
 
 /// The cheaper one: a change of the table is a reload.
 pub(super) const PLAIN: Peer = Peer {
@@ -17,7 +17,7 @@ pub(super) const PLAIN: Peer = Peer {
     program: Program::Debian("nginx"),
     needs: &[],
     by_cookie: true,
-    sandboxes_max: usize::MAX,
+    has_many: true,
     prepare: prepare_plain,
     settle: |_| Ok(()),
 };
@@ -30,31 +30,31 @@ pub(super) const LUA: Peer = Peer {
         ("/usr/lib/nginx/modules/ngx_http_lua_module.so", "libnginx-mod-http-lua"),
         ("/usr/share/lua/5.1/ngx/balancer.lua", "lua-resty-core"),
         ("redis-server", "redis-server"),
-        ("redis-cli", "redis-server"),
     ],
     by_cookie: true,
-    sandboxes_max: usize::MAX,
+    has_many: true,
     prepare: prepare_lua,
     settle: |_| Ok(()),
 };
 
 fn prepare_plain(site: &Site) -> Result<Launch> {
     site.write("nginx.conf", include_str!("../../peers/nginx.conf"), &[descriptors()?])?;
-    site.write("sandboxes.map", &site.lines(|pod, sandbox, _| format!("{sandbox} pod_{pod};\n")), &[])?;
-    let upstreams: String = site.scene.pods.iter().enumerate().map(|(number, pod)| upstream(number, *pod)).collect();
-    site.write("upstreams.conf", &upstreams, &[])?;
+    site.write("sandboxes.map", &site.lines(|index, sandbox, _| format!("{sandbox} pod_{index};\n")), &[])?;
+    let pods = site.scene.pods.iter().enumerate();
+    site.write("upstreams.conf", &pods.map(|(index, pod)| upstream(index, *pod)).collect::<String>(), &[])?;
     Ok(launch(site))
 }
 
 fn prepare_lua(site: &Site) -> Result<Launch> {
-    // Where the scene has no Redis, it brings one along, with the little that there is.
-    let own = match site.scene.redis {
-        Some(_) => None,
-        None => Some(filled_redis(site)?),
+    let (redis, address) = match site.scene.redis {
+        Some(address) => (None, address),
+        None => {
+            let redis = RedisServer::start()?;
+            let address = redis.address();
+            write_directory(address, &site.scene.directory().collect::<Vec<_>>())?;
+            (Some(redis), address)
+        }
     };
-    let given = site.scene.redis.map(|url| url.trim_start_matches("redis://").trim_end_matches('/').parse());
-    let address = given.transpose().context("an address in the URL of Redis")?;
-    let address: SocketAddr = address.or(own.as_ref().map(RedisServer::address)).context("a Redis")?;
     let values = [
         descriptors()?,
         ("modules", "/usr/lib/nginx/modules".to_owned()),
@@ -64,7 +64,7 @@ fn prepare_lua(site: &Site) -> Result<Launch> {
     site.write("nginx.conf", include_str!("../../peers/nginx-lua/nginx.conf"), &values)?;
     site.write("router.lua", include_str!("../../peers/nginx-lua/router.lua"), &[])?;
     site.write("redis_hget.lua", include_str!("../../peers/nginx-lua/redis_hget.lua"), &[])?;
-    Ok(Launch { parts: Box::new(own), ..launch(site) })
+    Ok(Launch { parts: Box::new(redis), ..launch(site) })
 }
 
 /// Connections to a pod that nginx keeps, for each worker.
@@ -80,18 +80,4 @@ fn descriptors() -> Result<(&'static str, String)> {
 fn launch(site: &Site) -> Launch {
     // `-e` before the configuration is read: Debian's compiled-in log is root's.
     Launch::new(["-e", "stderr", "-p", &site.path(""), "-c", &site.path("nginx.conf")])
-}
-
-fn filled_redis(site: &Site) -> Result<RedisServer> {
-    let redis = RedisServer::start()?;
-    let (host, port) = (redis.address().ip().to_string(), redis.address().port().to_string());
-    for (sandbox, pod) in site.scene.directory() {
-        let output = Command::new("redis-cli")
-            .args(["-h", &host, "-p", &port, "HSET", "vnc_sandboxes", &format!("Sandbox_ID_{sandbox}")])
-            .arg(pod.to_string())
-            .output()
-            .context("run redis-cli")?;
-        ensure!(output.status.success(), "redis-cli: {}", String::from_utf8_lossy(&output.stderr));
-    }
-    Ok(redis)
 }

