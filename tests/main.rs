@@ -7,6 +7,8 @@ mod capacity;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod control_plane;
+#[cfg(test)]
 mod directory;
 #[cfg(test)]
 mod drain;

@@ -15,8 +15,8 @@ pub(crate) fn median(values: &[f64]) -> f64 {
     }
 }
 
-/// Between which samples the true median lies, by the sign test: each sample is above it or below with the same chance, so
-/// that ranks alone say how sure the interval is, whatever the noise looks like. Of five samples, the least and the
+/// Between which samples the true median lies, by the sign test: each sample is above it or below with the same chance,
+/// so that ranks alone say how sure the interval is, whatever the noise looks like. Of five samples, the least and the
 /// greatest (94 %); of ten, the second and the ninth (98 %).
 pub(crate) fn spread(values: &[f64]) -> (f64, f64) {
     let sorted = sorted(values);

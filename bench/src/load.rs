@@ -1,8 +1,8 @@
 //! The load: clients and pods, each a process of its own, and the bytes between them.
 //!
-//! A client asks on an established stream with a message that says how long it is, how long the answer is to be, and from
-//! where in the stream's pattern both are taken. Everything behind that header, and all of the answer, is pattern, and
-//! is compared on arrival: no byte can be lost, doubled, changed or moved to another stream unseen.
+//! A client asks on an established stream with a message that says how long it is, how long the answer is to be, and
+//! from where in the stream's pattern both are taken. Everything behind that header, and all of the answer, is pattern,
+//! and is compared on arrival: no byte can be lost, doubled, changed or moved to another stream unseen.
 
 pub(crate) mod client;
 pub(crate) mod crowd;

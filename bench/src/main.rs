@@ -8,10 +8,10 @@ mod report;
 mod scenario;
 mod subject;
 mod suite;
-mod web;
 #[cfg(test)]
 mod tests;
 mod topology;
+mod web;
 
 use std::fs;
 use std::io::{self, Write};

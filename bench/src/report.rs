@@ -39,8 +39,8 @@ const PACED: [Figure; 4] = [
 /// Tables of everything.
 pub(crate) fn markdown(results: &Results, title: &str) -> String {
     let mut out = format!("# Bench {title}\n\n{}.\n", results.machine);
-    out += "\nMedians of interleaved rounds. A ratio is to `direct`, round by round: its median, and where the true one lies \
-            by the sign test. CPU is the whole machine's per message.\n";
+    out += "\nMedians of interleaved rounds. A ratio is to `direct`, round by round: its median, and where the true \
+            one lies by the sign test. CPU is the whole machine's per message.\n";
     for (name, why) in &results.skipped {
         let _ = write!(out, "\nSkipped: {name}: {why}\n");
     }
@@ -115,7 +115,8 @@ fn value(samples: &[Sample], figure: impl Fn(&Sample) -> f64) -> f64 {
 
 /// The kernel's share of `direct` is that of clients and pods, and is taken off everybody's.
 fn idle(out: &mut String, idle: &[Idle]) {
-    *out += "\n## idle\n\nBytes per stream: the kernel's slabs beyond those of clients and pods, and the resident set.\n\n\
+    *out += "\n## idle\n\nBytes per stream: the kernel's slabs beyond those of clients and pods, and the resident \
+             set.\n\n\
              | subject | streams | slabs | resident | sum |\n|---|---:|---:|---:|---:|\n";
     let Some(direct) = idle.iter().find(|idle| idle.subject == "direct") else { return };
     for subject in idle.iter().filter(|idle| idle.subject != "direct") {

@@ -45,7 +45,8 @@ pub(crate) struct WebCase {
     pub(crate) kind: Kind,
     /// All processes together.
     pub(crate) visitors: usize,
-    /// Sandboxes in the directory, at least one per pod, which is Redis for those that ask one, and a table for the others.
+    /// Sandboxes in the directory, at least one per pod, which is Redis for those that ask one, and a table for the
+    /// others.
     pub(crate) sandboxes: usize,
     /// Changes of the directory per second while it is measured.
     pub(crate) changes_per_second: u32,

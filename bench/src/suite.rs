@@ -22,7 +22,8 @@ use crate::scenario::{CASES, Case, IDLE_STREAMS, WEB_CASES};
 use crate::subject::{Running, Scene, Started, Subject, sandbox_id};
 use crate::web;
 
-/// Clients, pods and workers: one of each per processor, on whatever processor the scheduler finds, for everybody alike.
+/// Clients, pods and workers: one of each per processor, on whatever processor the scheduler finds, for everybody
+/// alike.
 pub(crate) fn processors() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
 }

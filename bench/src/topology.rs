@@ -106,8 +106,8 @@ impl Host {
     }
 }
 
-/// Shows that a byte gets through the three hosts and back, directly and by a program on the gateway's, and that nothing
-/// of them is left.
+/// Shows that a byte gets through the three hosts and back, that a program runs on the gateway's, and that nothing of
+/// them is left.
 pub(crate) fn check() -> Result<String> {
     if !Uid::effective().is_root() {
         return Ok("skipped: only root may make network namespaces".to_owned());

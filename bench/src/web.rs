@@ -36,8 +36,8 @@ pub(crate) const SESSION_ASSETS: u64 = 30;
 pub(crate) enum Kind {
     /// One asset after the other on one connection: a message is a request.
     Assets,
-    /// A page, its assets on the same connection, then a WebSocket on another one until its first frame, then goodbye: a
-    /// message is a session.
+    /// A page, its assets on the same connection, then a WebSocket on another one until its first frame, then goodbye:
+    /// a message is a session.
     Session,
 }
 

@@ -140,7 +140,7 @@ pub fn run(command: Command) -> Result<(), CliError> {
         Command::PrintConfig(flags) => print(&raw::read(flags.layers())?.to_toml()),
         Command::Routes(Routes { action, flags }) => match configure(flags.layers())?.directory {
             DirectoryConfig::Redis(redis) => routes(action, &redis),
-            DirectoryConfig::Embedded(_) => Err(CliError::NoRedis),
+            DirectoryConfig::Embedded(_) | DirectoryConfig::ControlPlane(_) => Err(CliError::NoRedis),
         },
         Command::Token(arguments) => token(&arguments),
         Command::Probe { json } => probe(json),

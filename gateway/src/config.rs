@@ -4,6 +4,7 @@
 //! the README. What the operator wrote, and where, is `raw`'s business: nothing behind this file knows flags or files.
 
 pub mod choice;
+mod control_plane;
 mod dial;
 mod host_pattern;
 pub mod kind;
@@ -15,6 +16,7 @@ pub mod raw;
 mod redis;
 pub mod resolve;
 pub mod table;
+mod tcp;
 
 mod broker;
 mod check;
@@ -35,10 +37,12 @@ use ipnet::IpNet;
 use crate::route::SandboxId;
 
 pub use broker::{BrokerConfig, BrokerPattern, KeepaliveFrame, PatternError, Segment};
+pub use control_plane::ControlPlaneConfig;
 pub use dial::{DialConfig, Growth};
 pub use header::{AuthConfig, DnsConfig, HeaderConfig, HeaderLookup, SecretText};
 pub use host_pattern::HostPattern;
 pub use redis::RedisConfig;
+pub use tcp::TcpKeepalive;
 
 const KIBIBYTE: usize = 1024;
 
@@ -191,6 +195,8 @@ pub enum DirectoryConfig {
     Embedded(BTreeMap<SandboxId, SocketAddr>),
     /// A Redis hash that other programs write.
     Redis(RedisConfig),
+    /// A control plane, asked over HTTP.
+    ControlPlane(ControlPlaneConfig),
 }
 
 /// Limits and deadlines of the client side.
@@ -272,17 +278,6 @@ pub struct StreamConfig {
     pub keepalive: TcpKeepalive,
     /// TCP_USER_TIMEOUT on both sockets: what finds a peer that vanished while bytes were on their way to it.
     pub user_timeout: Duration,
-}
-
-/// The TCP keep-alive of one socket, as in tcp(7).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TcpKeepalive {
-    /// Silence before the first probe (TCP_KEEPIDLE). Whole seconds, 1 at least.
-    pub idle: Duration,
-    /// Time between two probes (TCP_KEEPINTVL). Whole seconds, 1 at least.
-    pub interval: Duration,
-    /// How many unanswered probes end the connection (TCP_KEEPCNT).
-    pub probes: u32,
 }
 
 /// What log lines look like.
@@ -390,11 +385,5 @@ impl Default for StreamConfig {
             keepalive: TcpKeepalive::default(),
             user_timeout: Duration::from_secs(60),
         }
-    }
-}
-
-impl Default for TcpKeepalive {
-    fn default() -> Self {
-        Self { idle: Duration::from_secs(30), interval: Duration::from_secs(10), probes: 3 }
     }
 }

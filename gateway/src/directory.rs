@@ -7,6 +7,7 @@
 
 pub mod cache;
 pub mod dns;
+pub mod control_plane;
 pub mod embedded;
 pub mod endpoint;
 pub mod record;
@@ -18,13 +19,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+pub use self::control_plane::ControlPlaneTask;
 pub use self::dns::{Dns, DnsError, DnsTask};
 pub use self::embedded::TableError;
 pub use self::endpoint::{Endpoint, EndpointError, EndpointRules};
 pub use self::record::RecordError;
 pub use self::redis::{RedisTask, ServerError};
 pub use self::state_name::StateName;
-use crate::config::RedisConfig;
+use crate::config::{ControlPlaneConfig, RedisConfig};
 use crate::route::SandboxId;
 
 /// The mapping from sandboxes to endpoints, shared by all workers. Cheap to clone.
@@ -40,6 +42,7 @@ struct Inner {
 enum Kind {
     Embedded(embedded::Table),
     Redis(redis::Handle),
+    ControlPlane(control_plane::Handle),
 }
 
 /// An answer of the directory.
@@ -112,12 +115,26 @@ impl Directory {
         Ok((Self(Arc::new(Inner { kind: Kind::Redis(handle), rules, events })), task))
     }
 
+    /// A control plane as the directory, and the task that asks it: what is not known is not answered before
+    /// [`ControlPlaneTask::run`] is polled.
+    #[must_use]
+    pub fn control_plane(
+        config: &ControlPlaneConfig,
+        rules: EndpointRules,
+        events: Arc<dyn DirectoryEvents>,
+        live: Arc<dyn LiveSandboxes>,
+    ) -> (Self, ControlPlaneTask) {
+        let (handle, task) = control_plane::new(config, rules.clone(), live);
+        (Self(Arc::new(Inner { kind: Kind::ControlPlane(handle), rules, events })), task)
+    }
+
     /// Where `id` listens now.
     pub async fn locate(&self, id: &SandboxId) -> Result<Located, LocateError> {
         let begun = Instant::now();
         let (source, answer) = match &self.0.kind {
             Kind::Embedded(table) => (LookupSource::Embedded, table.locate(id)),
             Kind::Redis(handle) => handle.locate(id, begun).await,
+            Kind::ControlPlane(handle) => handle.locate(id, begun).await,
         };
         self.0.events.lookup(source, LookupOutcome::of(&answer), begun.elapsed());
         answer
@@ -133,9 +150,12 @@ impl Directory {
     /// "connection refused", which says that the host is there). The next lookup asks the directory again, if `id`
     /// still has that endpoint.
     pub fn evict(&self, id: &SandboxId, endpoint: Endpoint) {
-        if let Kind::Redis(handle) = &self.0.kind
-            && handle.distrust(id, endpoint)
-        {
+        let distrusted = match &self.0.kind {
+            Kind::Embedded(_) => false,
+            Kind::Redis(handle) => handle.distrust(id, endpoint),
+            Kind::ControlPlane(handle) => handle.distrust(id, endpoint),
+        };
+        if distrusted {
             self.0.events.invalidation(InvalidationCause::DialFailure);
         }
     }
@@ -146,6 +166,7 @@ impl Directory {
         match &self.0.kind {
             Kind::Embedded(_) => true,
             Kind::Redis(handle) => handle.is_up(),
+            Kind::ControlPlane(handle) => handle.is_up(),
         }
     }
 }
@@ -196,7 +217,9 @@ pub enum LookupSource {
     Cache,
     /// Redis, or its absence.
     Redis,
-    /// The cache, with an entry that may have changed, because Redis could not be asked.
+    /// The control plane, or its absence.
+    ControlPlane,
+    /// The cache, with an entry that may have changed, because nobody could be asked.
     Stale,
     /// The cluster's DNS, or its absence.
     Dns,
@@ -210,6 +233,7 @@ impl LookupSource {
             Self::Embedded => "embedded",
             Self::Cache => "cache",
             Self::Redis => "redis",
+            Self::ControlPlane => "control_plane",
             Self::Stale => "stale",
             Self::Dns => "dns",
         }

@@ -19,7 +19,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::admin::{self, AdminState};
 use crate::config::{Config, DirectoryConfig, EngineChoice};
 use crate::connection::{Places, Shared, Table};
-use crate::directory::{self, Directory, DirectoryEvents, DnsError, EndpointRules, RedisTask, ServerError, TableError};
+use crate::directory::{
+    self, ControlPlaneTask, Directory, DirectoryEvents, DnsError, EndpointRules, RedisTask, ServerError, TableError,
+};
 use crate::drain::{self, DrainSwitch};
 use crate::metrics::{DrainState, Metrics};
 use crate::sys::descriptors::{self, Capacity};
@@ -198,7 +200,7 @@ async fn control(
     let rules = endpoint_rules(&config, &listeners, admin_address)?;
     let guard = entrance::guard(&config.auth)?;
     let (dns, resolving) = entrance::dns(&config, &rules, &metrics)?.unzip();
-    let (directory, redis) = directory(&config, rules, &metrics, &live)?;
+    let (directory, task) = directory(&config, rules, &metrics, &live)?;
     let backend = engines::backend(config.io)?;
     let offload = engines::offload(config.engine, backend, &metrics)?;
     let connections_max = connections_max(&config, capacity);
@@ -226,8 +228,10 @@ async fn control(
     let sockets = listeners.iter().map(|worker| worker.iter().map(AsRawFd::as_raw_fd).collect()).collect();
     let parting = Parting::new(sockets, admin.as_raw_fd(), capacity.own_tables);
     let mut workers = Workers::start(&shared, backend, parting, listeners).await?;
-    if let Some(redis) = redis {
-        tokio::spawn(redis.run());
+    match task {
+        Task::None => {}
+        Task::Redis(task) => drop(tokio::spawn(task.run())),
+        Task::ControlPlane(task) => drop(tokio::spawn(task.run())),
     }
     if let Some(resolving) = resolving {
         tokio::spawn(resolving.run());
@@ -275,6 +279,13 @@ async fn finish(
     Ok(())
 }
 
+/// What a directory does on the control thread.
+enum Task {
+    None,
+    Redis(Box<RedisTask>),
+    ControlPlane(ControlPlaneTask),
+}
+
 fn endpoint_rules(
     config: &Config,
     listeners: &[Vec<TcpListener>],
@@ -293,14 +304,19 @@ fn directory(
     rules: EndpointRules,
     metrics: &Arc<Metrics>,
     live: &Arc<LiveStreams>,
-) -> Result<(Directory, Option<RedisTask>), ServeError> {
+) -> Result<(Directory, Task), ServeError> {
     let events: Arc<dyn DirectoryEvents> = Arc::new(Events(Arc::clone(metrics)));
     match &config.directory {
-        DirectoryConfig::Embedded(table) => Ok((Directory::embedded(table, &rules, events)?, None)),
+        DirectoryConfig::Embedded(table) => Ok((Directory::embedded(table, &rules, events)?, Task::None)),
         DirectoryConfig::Redis(redis) => {
             let streams = Arc::new(Streams(Arc::clone(live)));
             let (directory, task) = Directory::redis(redis, rules, events, streams)?;
-            Ok((directory, Some(task)))
+            Ok((directory, Task::Redis(Box::new(task))))
+        }
+        DirectoryConfig::ControlPlane(control_plane) => {
+            let streams = Arc::new(Streams(Arc::clone(live)));
+            let (directory, task) = Directory::control_plane(control_plane, rules, events, streams);
+            Ok((directory, Task::ControlPlane(task)))
         }
     }
 }

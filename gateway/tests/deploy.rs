@@ -33,7 +33,13 @@ fn the_example_shows_every_option_at_its_default() {
         .filter(|key| {
             !matches!(
                 key.as_str(),
-                "auth_token" | "default_sandbox" | "dns_server" | "redis" | "redis_password_file" | "sandbox"
+                "auth_token"
+                    | "default_sandbox"
+                    | "directory_url"
+                    | "dns_server"
+                    | "redis"
+                    | "redis_password_file"
+                    | "sandbox"
             )
         })
         .chain(["sandboxes".to_owned()])

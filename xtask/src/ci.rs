@@ -119,9 +119,9 @@ fn demo() -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// Far too short to measure anything: it shows that the suite runs.
+/// Far too short to measure anything: it shows that the suite runs, in a closed and in an open loop.
 fn bench() -> anyhow::Result<Outcome> {
-    succeed(Command::new(target::program("gateway-bench")?).args(["--smoke", "echo", "bulk", "vnc", "noisy"]))?;
+    succeed(Command::new(target::program("gateway-bench")?).args(["--smoke", "bulk", "noisy"]))?;
     Ok(Outcome::Passed)
 }
 

@@ -267,8 +267,8 @@ impl Course {
         nanos(self.clock.elapsed())
     }
 
-    /// When the stream's message with that number is to be sent: somewhere in its interval, so that streams neither march
-    /// in step nor keep the same distance.
+    /// When the stream's message with that number is to be sent: somewhere in its interval, so that streams neither
+    /// march in step nor keep the same distance.
     fn intended(&self, stream: &Stream, number: u64) -> u64 {
         if self.run.per_second.is_none() {
             return stream.latest;

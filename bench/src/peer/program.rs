@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, ensure};
 use gateway_tests::{need, target};
 
-/// Versions are fixed, so that two runs compare the same thing. Debian's are the release's, and are what most people run.
+/// Versions are fixed, so that two runs compare the same thing. Debian's are the release's: what most people run.
 pub(super) enum Program {
     /// On the `PATH`, put there by the package of the same name.
     Debian(&'static str),

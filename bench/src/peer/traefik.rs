@@ -65,8 +65,8 @@ fn routes(site: &Site) -> Result<String> {
         let sandbox = sandbox_id(index);
         write!(
             text,
-            "    pod-{sandbox}:\n      loadBalancer:\n        responseForwarding:\n          flushInterval: -1ms\n        \
-             servers:\n          - url: \"http://{pod}\"\n"
+            "    pod-{sandbox}:\n      loadBalancer:\n        responseForwarding:\n          flushInterval: -1ms\n\
+             \x20       servers:\n          - url: \"http://{pod}\"\n"
         )?;
     }
     Ok(text)

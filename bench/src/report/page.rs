@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use super::value;
 use crate::suite::{CaseResult, Idle, Results, Sample, Series};
 
-const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1d2733}\
+const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;\
+    padding:0 1rem;color:#1d2733}\
     h1{font-weight:650}h2{margin-top:2.5rem;border-bottom:1px solid #d5dce4}svg{width:100%;height:auto}\
     text{font:13px system-ui,sans-serif;fill:#1d2733}.n{fill:#5b6b7c}p{color:#45525f}";
 
@@ -53,7 +54,8 @@ fn chart(
         let colour = colour(row);
         let _ = write!(
             out,
-            "<text x=\"0\" y=\"{}\">{}</text><rect x=\"{}\" y=\"{}\" width=\"{:.1}\" height=\"16\" rx=\"2\" fill=\"{colour}\"/>\
+            "<text x=\"0\" y=\"{}\">{}</text>\
+             <rect x=\"{}\" y=\"{}\" width=\"{:.1}\" height=\"16\" rx=\"2\" fill=\"{colour}\"/>\
              <text x=\"660\" y=\"{}\">{middle:.1}</text>",
             y + 17,
             series.subject,
@@ -104,7 +106,8 @@ fn lines(out: &mut String, title: &str, lines: &[Line], across: &[(f64, String)]
         let _ = write!(out, "<polyline points=\"{line}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>");
         let _ = write!(
             out,
-            "<rect x=\"600\" y=\"{0}\" width=\"12\" height=\"4\" fill=\"{colour}\"/><text x=\"618\" y=\"{1}\">{name}</text>",
+            "<rect x=\"600\" y=\"{0}\" width=\"12\" height=\"4\" fill=\"{colour}\"/>\
+             <text x=\"618\" y=\"{1}\">{name}</text>",
             TOP + 18.0 * row as f64,
             TOP + 18.0 * row as f64 + 7.0
         );

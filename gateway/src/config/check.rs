@@ -23,6 +23,11 @@ fn check_directory(Draft { raw, origins }: &Draft, problems: &mut Vec<Problem>) 
         let reason = "the directory is either this table or Redis";
         problems.push(Problem::Conflict { origin: origins.first("sandbox"), other: origins.first("redis"), reason });
     }
+    let others = [("redis", raw.redis_url.is_some()), ("sandbox", !raw.sandboxes.is_empty())];
+    for (other, _) in others.into_iter().filter(|(_, given)| *given && raw.directory_url.is_some()) {
+        let (origin, other) = (origins.first("directory-url"), origins.first(other));
+        problems.push(Problem::Conflict { origin, other, reason: "the directory is one of them" });
+    }
     let mut seen = BTreeMap::new();
     for (index, entry) in raw.sandboxes.iter().enumerate() {
         let origin = origins.at("sandbox", index);

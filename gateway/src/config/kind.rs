@@ -14,8 +14,8 @@ use tracing_subscriber::EnvFilter;
 use super::choice::{self, Choice};
 use super::peer::{RedisUrl, SandboxEntry};
 use super::{
-    BrokerPattern, EngineChoice, HeaderLookup, HostHeader, HostPattern, IoChoice, KeepaliveFrame, LogFormat,
-    OriginPolicy, SecretText, WebsocketHint,
+    BrokerPattern, ControlPlaneConfig, EngineChoice, HeaderLookup, HostHeader, HostPattern, IoChoice, KeepaliveFrame,
+    LogFormat, OriginPolicy, SecretText, WebsocketHint,
 };
 use crate::route::SandboxId;
 use crate::route::sandbox_id::SandboxIdError;
@@ -198,6 +198,10 @@ pub const SANDBOX: Kind<SandboxEntry> =
 
 /// Where Redis is.
 pub const REDIS_URL: Kind<RedisUrl> = Kind { placeholder: "URL", parse: RedisUrl::parse, show: |url| url.redacted() };
+
+/// Where a control plane is asked.
+pub const DIRECTORY_URL: Kind<String> =
+    Kind { placeholder: "HTTP-URL", parse: ControlPlaneConfig::parse_url, show: String::clone };
 
 /// A number of things, from `MIN` to `MAX`.
 pub const fn count<T: TryFrom<u64> + Display, const MIN: u64, const MAX: u64>() -> Kind<T> {

@@ -39,6 +39,7 @@ pub static GROUPS: &[Group] = &[
     Group { title: "Routing", options: ROUTING },
     Group { title: "Header source", options: HEADER },
     Group { title: "Directory", options: DIRECTORY },
+    Group { title: "Control plane", options: CONTROL_PLANE },
     Group { title: "HTTP", options: HTTP },
     Group { title: "Upstream", options: UPSTREAM },
     Group { title: "Streams", options: STREAMS },
@@ -89,6 +90,30 @@ pub static DIRECTORY: &[Setting] = &[
         "redis-negative-ttl",
         One(redis.negative_ttl, kind::DURATION),
         "How long an unknown sandbox is remembered as unknown; 0 asks Redis each time."
+    ),
+];
+
+static CONTROL_PLANE: &[Setting] = &[
+    option!(
+        "directory-url",
+        Maybe(directory_url, kind::DIRECTORY_URL),
+        "Take the directory from a control plane: an http:// URL with {id} where the sandbox's id goes. Not together \
+         with --redis or --sandbox."
+    ),
+    option!(
+        "directory-ttl",
+        One(control_plane.ttl, kind::DURATION),
+        "How long an answer of the control plane holds that does not say it itself; 0 asks each time."
+    ),
+    option!(
+        "directory-timeout",
+        One(control_plane.timeout, kind::DURATION_POSITIVE),
+        "How long a question to the control plane may take, its connection included."
+    ),
+    option!(
+        "directory-entries-max",
+        One(control_plane.entries_max, count::<usize, 1, 10_000_000>()),
+        "How many answers of the control plane are remembered."
     ),
 ];
 

@@ -20,8 +20,8 @@ use super::option::{Assignment, Setting};
 use super::peer::{RedisUrl, SandboxEntry};
 use super::problem::{Origin, Problem, Problems};
 use super::{
-    AuthConfig, BrokerConfig, Config, DnsConfig, EngineChoice, HttpConfig, IoChoice, LogFormat, RedisConfig,
-    RoutingConfig, StreamConfig, UpstreamConfig,
+    AuthConfig, BrokerConfig, Config, ControlPlaneConfig, DnsConfig, EngineChoice, HttpConfig, IoChoice, LogFormat,
+    RedisConfig, RoutingConfig, StreamConfig, UpstreamConfig,
 };
 use super::{check, environment, file, options};
 
@@ -52,6 +52,10 @@ pub struct Raw {
     pub dns: DnsConfig,
     /// The options about tokens.
     pub auth: AuthConfig,
+    /// `--directory-url`
+    pub directory_url: Option<String>,
+    /// The other options about the control plane; its `url` is not looked at.
+    pub control_plane: ControlPlaneConfig,
     /// The options about HTTP.
     pub http: HttpConfig,
     /// The options about dialling.
@@ -158,6 +162,8 @@ impl Default for Raw {
             redis: RedisConfig::at(""),
             dns,
             auth,
+            directory_url: None,
+            control_plane: ControlPlaneConfig::at(""),
             http,
             upstream,
             stream,

@@ -8,7 +8,7 @@ use std::num::NonZeroUsize;
 use super::peer::{HostPort, SandboxEntry};
 use super::problem::{Origin, Problem, Problems};
 use super::raw::{Draft, Raw};
-use super::{Config, DirectoryConfig, RedisConfig, RoutingConfig};
+use super::{Config, ControlPlaneConfig, DirectoryConfig, RedisConfig, RoutingConfig};
 
 /// Asks for the addresses of a host, best first.
 pub type Lookup<'a> = &'a dyn Fn(&HostPort) -> io::Result<Vec<SocketAddr>>;
@@ -40,6 +40,8 @@ impl Draft {
             redis,
             dns,
             auth,
+            directory_url,
+            control_plane,
             http,
             upstream,
             stream,
@@ -50,9 +52,10 @@ impl Draft {
             log_level,
             trusted_proxies,
         } = self.raw;
-        let directory = match redis_url {
-            Some(url) => DirectoryConfig::Redis(RedisConfig { url: url.secret().to_owned(), ..redis }),
-            None => embedded(sandboxes, |index| self.origins.at("sandbox", index), lookup)?,
+        let directory = match (redis_url, directory_url) {
+            (Some(url), _) => DirectoryConfig::Redis(RedisConfig { url: url.secret().to_owned(), ..redis }),
+            (None, Some(url)) => DirectoryConfig::ControlPlane(ControlPlaneConfig { url, ..control_plane }),
+            (None, None) => embedded(sandboxes, |index| self.origins.at("sandbox", index), lookup)?,
         };
         let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         Ok(Config {

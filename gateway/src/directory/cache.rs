@@ -10,7 +10,7 @@
 //! route that does), each in a `Clock`, so a full cache forgets an entry that was not asked for lately. One lock guards
 //! a sixteenth of all entries; a hit takes it once, hashes once and allocates nothing.
 
-mod clock;
+pub(super) mod clock;
 #[cfg(test)]
 mod tests;
 

@@ -73,7 +73,8 @@ pub(super) const ROUTE_SOURCE: LabelSpec = LabelSpec {
 const REJECT_REASON: LabelSpec = LabelSpec { name: "reason", values: &["connections_max", "descriptors", OTHER] };
 const RULE: LabelSpec = LabelSpec { name: "rule", values: &[] };
 const FAILURE_CODE: LabelSpec = LabelSpec { name: "code", values: &[] };
-const LOOKUP_SOURCE: LabelSpec = LabelSpec { name: "source", values: &["embedded", "cache", "redis", "stale", "dns"] };
+const LOOKUP_SOURCE: LabelSpec =
+    LabelSpec { name: "source", values: &["embedded", "cache", "redis", "control_plane", "stale", "dns"] };
 const LOOKUP_OUTCOME: LabelSpec = LabelSpec { name: "outcome", values: &["hit", "miss", "error"] };
 const INVALIDATION_CAUSE: LabelSpec = LabelSpec { name: "cause", values: &["push", "reconnect", "dial_failure"] };
 const DIAL_OUTCOME: LabelSpec =

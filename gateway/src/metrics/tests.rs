@@ -175,9 +175,14 @@ fn every_label_that_other_modules_use_is_listed() {
     for source in route::Source::ALL {
         metrics.request(source.label(), "GET", 200, Duration::ZERO);
     }
-    for source in
-        [LookupSource::Embedded, LookupSource::Cache, LookupSource::Redis, LookupSource::Stale, LookupSource::Dns]
-    {
+    for source in [
+        LookupSource::Embedded,
+        LookupSource::Cache,
+        LookupSource::Redis,
+        LookupSource::ControlPlane,
+        LookupSource::Stale,
+        LookupSource::Dns,
+    ] {
         for outcome in [LookupOutcome::Hit, LookupOutcome::Miss, LookupOutcome::Error] {
             metrics.lookup(source.label(), outcome.label(), Duration::ZERO);
         }

@@ -237,6 +237,7 @@ fn text_of(setting: &Setting) -> BoxedStrategy<String> {
         "FILE" if setting.field.repeats() => "[a-z/.]{1,20}".boxed(),
         // Whatever it is, this is what is shown.
         "TOKEN" => Just("***".to_owned()).boxed(),
+        "HTTP-URL" => "http://[a-z]{1,9}(:[1-9][0-9]{1,3})?/[a-z]{0,9}/\\{id\\}".boxed(),
         "TEXT" | "FILE" => "\\PC{1,20}".boxed(),
         "NAME" => "[!-~&&[^\"(),/:;<=>?@\\[\\]\\\\{}]]{1,20}".boxed(),
         "PATH" => "(/[A-Za-z0-9_~-]{1,9}){1,3}/".boxed(),

@@ -10,7 +10,7 @@ use hashbrown::HashTable;
 use crate::route::SandboxId;
 
 /// At most `capacity` values, by sandbox. Memory is taken as entries come, not in advance.
-pub(super) struct Clock<V> {
+pub(in crate::directory) struct Clock<V> {
     slots: Vec<Slot<V>>,
     /// Positions in `slots`.
     index: HashTable<usize>,
@@ -27,12 +27,12 @@ struct Slot<V> {
 
 impl<V> Clock<V> {
     /// Room for `capacity` entries, 1 at least.
-    pub(super) fn new(capacity: usize) -> Self {
+    pub(in crate::directory) fn new(capacity: usize) -> Self {
         Self { slots: Vec::new(), index: HashTable::new(), hand: 0, capacity: capacity.max(1) }
     }
 
     /// The value of `id`, marked as used.
-    pub(super) fn get(&mut self, hash: u64, id: &SandboxId) -> Option<&mut V> {
+    pub(in crate::directory) fn get(&mut self, hash: u64, id: &SandboxId) -> Option<&mut V> {
         let position = self.position(hash, id)?;
         let slot = &mut self.slots[position];
         slot.used = true;
@@ -40,7 +40,7 @@ impl<V> Clock<V> {
     }
 
     /// Sets the value of `id`. If `id` is new and every place is taken, an entry that was not used lately makes room.
-    pub(super) fn put(&mut self, hash: u64, id: &SandboxId, value: V) {
+    pub(in crate::directory) fn put(&mut self, hash: u64, id: &SandboxId, value: V) {
         if let Some(position) = self.position(hash, id) {
             self.slots[position].value = value;
             return;
@@ -59,7 +59,7 @@ impl<V> Clock<V> {
     }
 
     /// Forgets `id`.
-    pub(super) fn remove(&mut self, hash: u64, id: &SandboxId) {
+    pub(in crate::directory) fn remove(&mut self, hash: u64, id: &SandboxId) {
         let Some(position) = self.position(hash, id) else { return };
         self.unlink(position);
         self.slots.swap_remove(position);
@@ -70,7 +70,7 @@ impl<V> Clock<V> {
     }
 
     /// How many entries there are.
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::directory) fn len(&self) -> usize {
         self.slots.len()
     }
 
