@@ -17,7 +17,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::admin::{self, AdminState};
-use crate::config::{Config, DirectoryConfig, EngineChoice, Sources};
+use crate::config::{Config, DirectoryConfig, EngineChoice};
 use crate::connection::{Places, Shared, Table};
 use crate::directory::{
     self, ControlPlaneTask, Directory, DirectoryEvents, DnsError, EndpointRules, RedisTask, ServerError, TableError,
@@ -116,11 +116,6 @@ pub fn run(config: Config) -> Result<(), ServeError> {
 }
 
 fn check_build(config: &Config) -> Result<(), ServeError> {
-    let Sources { path: _, cookie: _, host: _, agent: _, prefix: _, header: _, broker } = config.routing.sources;
-    let missing = [("broker", broker)];
-    if let Some((source, _)) = missing.into_iter().find(|(_, wanted)| *wanted) {
-        return Err(ServeError::NotInThisBuild(format!("source '{source}'")));
-    }
     match config.engine {
         EngineChoice::Auto | EngineChoice::Copy | EngineChoice::Splice | EngineChoice::Sockmap => Ok(()),
         EngineChoice::Packet => Err(ServeError::NotInThisBuild("engine 'packet'".into())),
