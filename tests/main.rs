@@ -43,4 +43,6 @@ mod upstream;
 #[cfg(test)]
 mod users;
 #[cfg(test)]
+mod websocket;
+#[cfg(test)]
 mod webvnc;

@@ -20,4 +20,6 @@ pub mod redis;
 pub mod target;
 pub mod viewer;
 pub mod wait;
+pub mod websocket;
 pub mod wire;
+pub mod worker;
