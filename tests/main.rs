@@ -37,6 +37,8 @@ mod scene;
 #[cfg(test)]
 mod smuggling;
 #[cfg(test)]
+mod terminal;
+#[cfg(test)]
 mod upgrade;
 #[cfg(test)]
 mod upstream;

@@ -1,9 +1,8 @@
-//! WebSocket as it stands on the wire, RFC 6455 section 5: every bit of a frame is chosen and seen. Nothing is answered,
-//! joined or refused unasked, so that a story sees what the gateway did and not what a library made of it.
+//! WebSocket as it stands on the wire, RFC 6455 section 5: every bit of a frame is chosen and seen. Nothing is
+//! answered, joined or refused unasked, so that a story sees what the gateway did and not what a library made of it.
 
-mod frame;
-
-use std::net::SocketAddr;
+use std::io::{self, ErrorKind, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use socket2::SockRef;
 
 use crate::wire::{Answer, Client, End, Head, Received, UPGRADE_FIELDS, WEBSOCKET_ACCEPT};
 
+pub(crate) use frame::read;
 pub use frame::{Frame, Opcode};
 
 /// Which end of a connection this is: what a client sends is masked, what a server sends is not (section 5.1).
@@ -88,7 +88,7 @@ impl Socket {
     /// The next frame. An error where the connection ends instead, and where it breaks a rule of section 5.
     pub fn frame(&mut self) -> Result<Frame> {
         let peer = self.peer();
-        frame::read(&mut self.received, peer)?.context("the connection ended where a frame should begin")
+        read(&mut self.received, peer)?.context("the connection ended where a frame should begin")
     }
 
     /// The next frame must be this one.
@@ -112,7 +112,7 @@ impl Socket {
         // The peer may have left at once.
         if self.send(&Frame::close(code, "")).is_ok() && self.role == Role::Server {
             // The server ends the connection first, section 7.1.1.
-            self.received.stream().shutdown(std::net::Shutdown::Write).or_else(not_connected)?;
+            self.received.stream().shutdown(Shutdown::Write).or_else(not_connected)?;
         }
         self.expect_end()
     }
@@ -135,7 +135,7 @@ impl Socket {
         stream.set_nonblocking(true)?;
         let peeked = stream.peek(&mut [0]);
         stream.set_nonblocking(false)?;
-        let waits = matches!(&peeked, Err(error) if error.kind() == std::io::ErrorKind::WouldBlock);
+        let waits = matches!(&peeked, Err(error) if error.kind() == ErrorKind::WouldBlock);
         Ok(self.received.unread().is_empty() && waits)
     }
 
@@ -156,7 +156,7 @@ impl Socket {
 
     /// The socket, for a thread that only sends.
     pub fn sender(&self) -> Sender {
-        Sender { stream: self.received.shared(), role: self.role }
+        Sender::new(self.received.shared(), self.role)
     }
 
     /// The own address.
@@ -175,18 +175,27 @@ impl Socket {
 /// The sending half of a [`Socket`].
 #[derive(Debug, Clone)]
 pub struct Sender {
-    stream: Arc<std::net::TcpStream>,
+    stream: Arc<TcpStream>,
     role: Role,
 }
 
 impl Sender {
+    pub(crate) fn new(stream: Arc<TcpStream>, role: Role) -> Self {
+        Self { stream, role }
+    }
+
     /// Sends one frame in one segment.
     pub fn send(&self, frame: &Frame) -> Result<()> {
-        Ok(std::io::Write::write_all(&mut &*self.stream, &frame.encode(self.role))?)
+        Ok((&*self.stream).write_all(&frame.encode(self.role))?)
+    }
+
+    /// Ends the connection in both directions, also for who reads from it.
+    pub fn end(&self) -> Result<()> {
+        Ok(self.stream.shutdown(Shutdown::Both).or_else(not_connected)?)
     }
 }
 
 /// A peer that has ended the connection already is as good.
-fn not_connected(error: std::io::Error) -> std::io::Result<()> {
-    if error.kind() == std::io::ErrorKind::NotConnected { Ok(()) } else { Err(error) }
+fn not_connected(error: io::Error) -> io::Result<()> {
+    if error.kind() == ErrorKind::NotConnected { Ok(()) } else { Err(error) }
 }

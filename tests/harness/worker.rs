@@ -2,7 +2,7 @@
 //!
 //! There is no thread: the kernel accepts connections, and keeps what they bring until the story looks.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -39,8 +39,8 @@ impl Worker {
     ///
     /// Its port is taken by number: a port that the kernel has chosen would be given up by [`Self::stop`].
     pub fn start() -> Result<Self> {
-        let address = process::free_address()?;
-        let listener = TcpListener::bind(address).with_context(|| format!("listen on {address}"))?;
+        let listener = process::free_listener()?;
+        let address = listener.local_addr()?;
         SockRef::from(&listener).listen(BACKLOG)?;
         Ok(Self { listener, address })
     }
@@ -53,7 +53,7 @@ impl Worker {
     /// Refuses connections from now on, and resets those that nobody has looked at; the port stays taken.
     pub fn stop(&self) -> Result<()> {
         // Ends listening on Linux, as inet_shutdown does with a socket in the state LISTEN.
-        Ok(SockRef::from(&self.listener).shutdown(std::net::Shutdown::Read)?)
+        Ok(SockRef::from(&self.listener).shutdown(Shutdown::Read)?)
     }
 
     /// Listens again.

@@ -143,9 +143,9 @@ impl fmt::Debug for Frame {
 
 /// The next frame, which `sender` has sent; `None` where the connection ended before its first byte.
 ///
-/// Fails where the sender breaks a rule of the frame itself: the mask on the wrong side, a length that is not written as
-/// short as it could be, or a control frame that is long or in pieces.
-pub(super) fn read(received: &mut Received, sender: Role) -> Result<Option<Frame>> {
+/// Fails where the sender breaks a rule of the frame itself: the mask on the wrong side, a length that is not written
+/// in the shortest way, or a control frame that is long or in pieces.
+pub(crate) fn read(received: &mut Received, sender: Role) -> Result<Option<Frame>> {
     if received.unread().is_empty() && !received.wait()? {
         return Ok(None);
     }
