@@ -1,6 +1,8 @@
 //! WebSocket as it stands on the wire, RFC 6455 section 5: every bit of a frame is chosen and seen. Nothing is
 //! answered, joined or refused unasked, so that a story sees what the gateway did and not what a library made of it.
 
+mod frame;
+
 use std::io::{self, ErrorKind, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
