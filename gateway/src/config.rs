@@ -14,6 +14,7 @@ mod redis;
 pub mod resolve;
 pub mod table;
 
+mod broker;
 mod check;
 pub(crate) mod environment;
 
@@ -29,6 +30,7 @@ use ipnet::IpNet;
 
 use crate::route::SandboxId;
 
+pub use broker::{BrokerConfig, BrokerPattern, KeepaliveFrame, PatternError, Segment};
 pub use redis::RedisConfig;
 
 const KIBIBYTE: usize = 1024;
@@ -57,6 +59,8 @@ pub struct Config {
     pub upstream: UpstreamConfig,
     /// Limits of established streams.
     pub stream: StreamConfig,
+    /// Sessions of the broker.
+    pub broker: BrokerConfig,
     /// How long live streams may go on after SIGTERM. 30 s fits under Kubernetes' default grace period of the same
     /// length.
     pub drain_timeout: Duration,
@@ -111,6 +115,10 @@ pub struct RoutingConfig {
     pub cookie_name: String,
     /// How noVNC is told to open its WebSocket under its own sandbox's path.
     pub websocket_hint: WebsocketHint,
+    /// Which paths are sessions of the broker.
+    pub broker_routes: Vec<BrokerPattern>,
+    /// What is cut off those paths for the worker, if they begin with it.
+    pub broker_prefix: String,
 }
 
 /// Which ways in exist, in order of precedence: header, host, path, cookie. `prefix` and `broker` stand beside them.
@@ -258,6 +266,7 @@ impl Default for Config {
             http: HttpConfig::default(),
             upstream: UpstreamConfig::default(),
             stream: StreamConfig::default(),
+            broker: BrokerConfig::default(),
             drain_timeout: Duration::from_secs(30),
             drain_delay: Duration::ZERO,
             log: LogFormat::Auto,
@@ -275,6 +284,8 @@ impl Default for RoutingConfig {
             strip: true,
             cookie_name: "vnc_session_id".to_owned(),
             websocket_hint: WebsocketHint::Redirect,
+            broker_routes: BrokerPattern::contract(),
+            broker_prefix: "/api/".to_owned(),
         }
     }
 }

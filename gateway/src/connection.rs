@@ -12,6 +12,7 @@ mod handshake;
 mod inbox;
 mod places;
 mod relay;
+mod session;
 mod stream;
 
 use std::net::SocketAddr;
@@ -21,7 +22,7 @@ use crate::drain::Phase;
 use crate::error::Failure;
 use crate::http::answer::{self, Answer, Form};
 use crate::http::{RequestHead, upgrade};
-use crate::route::{self, Decision};
+use crate::route::{self, Decision, Mode};
 use crate::sys::Socket;
 use account::Account;
 use call::Call;
@@ -29,6 +30,7 @@ use close::Close;
 pub use context::{Context, Counted, Shared};
 use inbox::{Inbox, ReadHeadError};
 pub use places::{Place, Places, Table};
+use session::Opened;
 use stream::Accepted;
 
 /// What comes after a request.
@@ -39,6 +41,8 @@ enum Next {
     Close(Close),
     /// A stream.
     Stream(Box<Accepted>),
+    /// A session of the broker.
+    Session(Box<Opened>),
 }
 
 /// Serves a client's connection to its end.
@@ -58,6 +62,11 @@ pub async fn serve(client: Socket, address: SocketAddr, context: Rc<Context>, co
                 // A task of its own: this one's state, sized for HTTP, need not outlive HTTP.
                 let streaming = stream::run(client, to_upstream, *accepted, context, counted);
                 return drop(tokio::task::spawn_local(streaming));
+            }
+            Next::Session(opened) => {
+                let (client, from_client) = inbox.into_parts();
+                let running = session::run(client, from_client, *opened, context, counted);
+                return drop(tokio::task::spawn_local(running));
             }
         }
     }
@@ -132,7 +141,10 @@ async fn respond(
     let call = Call::new(context, head, &target, located, account);
     match upgrade {
         None => exchange::exchange(inbox, call).await,
-        Some(upgrade) => handshake::handshake(inbox, call, &upgrade).await,
+        Some(upgrade) => match target.mode {
+            Mode::Stream => handshake::handshake(inbox, call, &upgrade).await,
+            Mode::Broker { marks_exit } => session::open(inbox, call, &upgrade, marks_exit).await,
+        },
     }
 }
 

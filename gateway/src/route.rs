@@ -8,6 +8,7 @@
 //! Referer, and the WebSocket does through the `path` parameter of `hint`. The cookie remains for clients that have
 //! none of these.
 
+mod broker;
 mod cookie;
 mod hint;
 mod path;
@@ -54,6 +55,20 @@ pub struct Target {
     pub public_prefix: String,
     /// Values of Set-Cookie fields, one each: not empty for a first packet only.
     pub set_cookies: Vec<String>,
+    /// What becomes of an upgrade.
+    pub mode: Mode,
+}
+
+/// What becomes of an upgrade.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// The two sockets become one stream.
+    Stream,
+    /// The client's WebSocket outlives its upstream.
+    Broker {
+        /// A worker's frame of completion means something here; in a terminal's output it does not.
+        marks_exit: bool,
+    },
 }
 
 /// What named the sandbox of a request.
@@ -65,6 +80,8 @@ pub enum Source {
     Referer,
     /// The session cookie.
     Cookie,
+    /// The path of a session of the broker.
+    Broker,
 }
 
 /// Why a request has no sandbox. The client is told the same for all of them; operators are not.
@@ -83,6 +100,11 @@ pub enum RouteError {
 
 /// Decides a request. The path wins over the Referer, and the Referer over the cookie.
 pub fn decide(head: &RequestHead, rules: &RoutingConfig) -> Result<Decision, RouteError> {
+    if rules.sources.broker
+        && let Some(target) = broker::target(head, rules)
+    {
+        return Ok(Decision::Forward(target));
+    }
     let Some(below) = path::below(head.path(), &rules.path_prefix) else {
         return root_websocket(head, rules).map(Decision::Forward);
     };
@@ -109,6 +131,7 @@ impl Source {
             Self::Path => "path",
             Self::Referer => "referer",
             Self::Cookie => "cookie",
+            Self::Broker => "broker",
         }
     }
 }
@@ -153,6 +176,7 @@ fn root_websocket(head: &RequestHead, rules: &RoutingConfig) -> Result<Target, R
         upstream_target: head.target().to_vec(),
         public_prefix: String::new(),
         set_cookies: Vec::new(),
+        mode: Mode::Stream,
     })
 }
 
@@ -165,6 +189,7 @@ fn below_prefix(head: &RequestHead, rules: &RoutingConfig, sandbox: SandboxId, s
         source,
         upstream_target: head.target()[cut..].to_vec(),
         set_cookies: Vec::new(),
+        mode: Mode::Stream,
     }
 }
 

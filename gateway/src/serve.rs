@@ -100,8 +100,8 @@ pub fn run(config: Config) -> Result<(), ServeError> {
 }
 
 fn check_build(config: &Config) -> Result<(), ServeError> {
-    let Sources { path: _, cookie: _, host, header, prefix, broker } = config.routing.sources;
-    let missing = [("host", host), ("header", header), ("prefix", prefix), ("broker", broker)];
+    let Sources { path: _, cookie: _, host, header, prefix, broker: _ } = config.routing.sources;
+    let missing = [("host", host), ("header", header), ("prefix", prefix)];
     if let Some((source, _)) = missing.into_iter().find(|(_, wanted)| *wanted) {
         return Err(ServeError::NotInThisBuild(format!("source '{source}'")));
     }

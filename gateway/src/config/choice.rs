@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{EngineChoice, IoChoice, LogFormat, Sources, WebsocketHint};
+use super::{EngineChoice, IoChoice, KeepaliveFrame, LogFormat, Sources, WebsocketHint};
 
 /// A closed set of values with names.
 pub trait Choice: Copy + PartialEq + 'static {
@@ -63,6 +63,11 @@ impl Choice for LogFormat {
     const PLACEHOLDER: &'static str = "auto|human|json";
     const NAMES: &'static [(&'static str, Self)] =
         &[("auto", Self::Auto), ("human", Self::Human), ("json", Self::Json)];
+}
+
+impl Choice for KeepaliveFrame {
+    const PLACEHOLDER: &'static str = "ping|empty";
+    const NAMES: &'static [(&'static str, Self)] = &[("ping", Self::Ping), ("empty", Self::Empty)];
 }
 
 impl Choice for WebsocketHint {

@@ -13,7 +13,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::choice::{self, Choice};
 use super::peer::{RedisUrl, SandboxEntry};
-use super::{EngineChoice, HostHeader, IoChoice, LogFormat, WebsocketHint};
+use super::{BrokerPattern, EngineChoice, HostHeader, IoChoice, KeepaliveFrame, LogFormat, WebsocketHint};
 
 /// How values of one sort are written.
 pub struct Kind<T> {
@@ -90,6 +90,8 @@ pub const ENGINE: Kind<EngineChoice> = choice();
 pub const LOG_FORMAT: Kind<LogFormat> = choice();
 /// A choice among WebSocket hints.
 pub const WEBSOCKET_HINT: Kind<WebsocketHint> = choice();
+/// A choice among signs of life.
+pub const KEEPALIVE_FRAME: Kind<KeepaliveFrame> = choice();
 /// One way in.
 pub const SOURCE: Kind<choice::Source> = choice();
 
@@ -106,6 +108,13 @@ pub const HOST_HEADER: Kind<HostHeader> = Kind {
 
 /// A path that begins and ends with a slash.
 pub const PATH_PREFIX: Kind<String> = Kind { placeholder: "PATH", parse: parse_path_prefix, show: String::clone };
+
+/// Paths that are sessions of the broker.
+pub const BROKER_PATTERN: Kind<BrokerPattern> = Kind {
+    placeholder: "PATTERN",
+    parse: |text| text.parse().map_err(|_| expected("a pattern such as /agent/{id}, with one {id}", text)),
+    show: BrokerPattern::to_string,
+};
 
 /// A cookie's name: a token of RFC 9110 section 5.6.2.
 pub const COOKIE_NAME: Kind<String> = Kind {

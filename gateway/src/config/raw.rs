@@ -19,7 +19,8 @@ use super::option::{Assignment, Setting};
 use super::peer::{RedisUrl, SandboxEntry};
 use super::problem::{Origin, Problem, Problems};
 use super::{
-    Config, EngineChoice, HttpConfig, IoChoice, LogFormat, RedisConfig, RoutingConfig, StreamConfig, UpstreamConfig,
+    BrokerConfig, Config, EngineChoice, HttpConfig, IoChoice, LogFormat, RedisConfig, RoutingConfig, StreamConfig,
+    UpstreamConfig,
 };
 use super::{check, environment, file, options};
 
@@ -52,6 +53,8 @@ pub struct Raw {
     pub upstream: UpstreamConfig,
     /// The options about streams.
     pub stream: StreamConfig,
+    /// The options about the broker.
+    pub broker: BrokerConfig,
     /// `--drain-timeout`
     pub drain_timeout: Duration,
     /// `--drain-delay`
@@ -128,6 +131,7 @@ impl Default for Raw {
             http,
             upstream,
             stream,
+            broker,
             drain_timeout,
             drain_delay,
             log,
@@ -148,6 +152,7 @@ impl Default for Raw {
             http,
             upstream,
             stream,
+            broker,
             drain_timeout,
             drain_delay,
             log,
