@@ -114,7 +114,7 @@ fn a_small_frame_that_is_cut_reaches_nobody() {
     }
 }
 
-/// A large one has begun to arrive: the session cannot go on, and what the client gets are frames and 1012 all the same.
+/// A large one has begun to arrive: the session cannot go on, and what the client gets is in frames all the same.
 #[test]
 fn a_large_frame_that_is_cut_ends_the_session_in_order() {
     let mut cuts = Pattern::new(7);

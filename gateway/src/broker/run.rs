@@ -102,7 +102,7 @@ pub async fn run<H: Host>(parts: Parts, config: &BrokerConfig, host: &H) -> Repo
         amid_message: Cell::new(false),
     };
     let (end, close) = {
-        let mut from_client = pin!(shared.from_client(from_client));
+        let mut from_client = pin!(shared.read_client(from_client));
         let mut link = pin!(shared.link(from_upstream));
         let mut keepalive = pin!(shared.keep_alive());
         tokio::select! {
@@ -131,7 +131,7 @@ impl<H: Host> Shared<'_, H> {
     }
 
     /// Moves frames from the client to whatever upstream there is, until the client leaves.
-    async fn from_client(&self, behind: Vec<u8>) -> Over {
+    async fn read_client(&self, behind: Vec<u8>) -> Over {
         if let Some(over) = self.client_bytes(&behind).await {
             return over;
         }
@@ -196,7 +196,7 @@ impl<H: Host> Shared<'_, H> {
     async fn link(&self, mut behind: Vec<u8>) -> Over {
         loop {
             let upstream = self.upstream.borrow().clone().expect("an upstream is linked here");
-            if let Some(over) = self.from_upstream(&upstream, std::mem::take(&mut behind)).await {
+            if let Some(over) = self.read_upstream(&upstream, std::mem::take(&mut behind)).await {
                 return over;
             }
             // Whoever is still sending to it finds it closed.
@@ -243,7 +243,7 @@ impl<H: Host> Shared<'_, H> {
     }
 
     /// Moves frames from an upstream to the client. `None` when the upstream is lost.
-    async fn from_upstream(&self, upstream: &Outbox, behind: Vec<u8>) -> Option<Over> {
+    async fn read_upstream(&self, upstream: &Outbox, behind: Vec<u8>) -> Option<Over> {
         let mut down = Relay::new(false, self.config.message_bytes_max as u64);
         match self.upstream_bytes(&mut down, upstream, &behind).await {
             Passed::On => {}

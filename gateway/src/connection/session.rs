@@ -1,4 +1,4 @@
-//! A session of the broker, from the request to its end: the part of it that knows HTTP, the directory and the registry.
+//! A session of the broker, from the request to its end: the part that knows HTTP, the directory and the registry.
 //!
 //! The first upstream is dialled before the client gets its 101, so that what fails until then is an ordinary answer,
 //! and the subprotocol that the client is told is the one that the worker chose.
