@@ -6,8 +6,19 @@ use super::paths::{METHOD, NamedPath};
 use super::source::Source;
 
 /// Files, or folders with a slash at the end, in `gateway/src/`.
-const PURE: &[&str] =
-    &["directory/cache.rs", "directory/record.rs", "http.rs", "http/", "route.rs", "route/", "tunnel/half_close.rs"];
+const PURE: &[&str] = &[
+    "broker/backoff.rs",
+    "broker/frame.rs",
+    "broker/frame/",
+    "broker/session.rs",
+    "directory/cache.rs",
+    "directory/record.rs",
+    "http.rs",
+    "http/",
+    "route.rs",
+    "route/",
+    "tunnel/half_close.rs",
+];
 
 /// What does I/O, waits or draws lots. The address types of `std::net` are values and fine.
 const IMPURE: &[&str] = &[

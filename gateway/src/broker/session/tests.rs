@@ -1,8 +1,8 @@
 //! Tables for each rule, and a simulator: a client, workers and a directory that do anything in any order, on a clock
 //! of their own.
 
-use proptest::prelude::RngCore;
-use proptest::test_runner::{RngAlgorithm, TestRng};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 
 use super::*;
 use crate::broker::frame::{self, Event, Relay};
@@ -118,13 +118,11 @@ fn the_gateways_own_ends_have_the_contracts_words() {
 }
 
 /// Draws lots, the same ones for the same seed.
-struct Lots(TestRng);
+struct Lots(StdRng);
 
 impl Lots {
     fn new(seed: u64) -> Self {
-        let mut bytes = [0; 32];
-        bytes[..8].copy_from_slice(&seed.to_le_bytes());
-        Self(TestRng::from_seed(RngAlgorithm::ChaCha, &bytes))
+        Self(StdRng::seed_from_u64(seed))
     }
 
     fn below(&mut self, bound: u64) -> u64 {
@@ -213,93 +211,127 @@ impl Observer {
     }
 }
 
-fn history(seed: u64) -> Ledger {
-    let mut lots = Lots::new(seed);
-    let marks_exit = lots.below(2) == 0;
-    let mut scene = Scene::new(marks_exit);
-    let (mut up, mut down) = (Relay::new(true, 1 << 20), Relay::new(false, 1 << 20));
-    let mut ledger = Ledger::default();
-    let mut observer = Observer::default();
-    let (mut linked, mut cut) = (true, 0);
-    for _ in 0..400 {
-        scene.now += Duration::from_millis(lots.below(9000));
-        // The client types whatever happens.
-        ledger.typed += 1;
-        arrive(&mut up, &message(ledger.typed, true), &mut ledger.seen, true, true);
-        let mut expected = None;
-        let mut step = match lots.below(12) {
-            0 if linked => {
-                scene.on(Input::Exited);
-                observer.exited |= marks_exit;
-                continue;
+struct World {
+    seed: u64,
+    lots: Lots,
+    marks_exit: bool,
+    scene: Scene,
+    up: Relay,
+    down: Relay,
+    ledger: Ledger,
+    observer: Observer,
+    linked: bool,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut lots = Lots::new(seed);
+        let marks_exit = lots.below(2) == 0;
+        Self {
+            seed,
+            lots,
+            marks_exit,
+            scene: Scene::new(marks_exit),
+            up: Relay::new(true, 1 << 20),
+            down: Relay::new(false, 1 << 20),
+            ledger: Ledger::default(),
+            observer: Observer::default(),
+            linked: true,
+        }
+    }
+
+    /// The client types, whether or not there is an upstream.
+    fn types(&mut self) {
+        self.ledger.typed += 1;
+        arrive(&mut self.up, &message(self.ledger.typed, true), &mut self.ledger.seen, true, true);
+    }
+
+    fn writes(&mut self) {
+        self.ledger.written += 1;
+        arrive(&mut self.down, &message(self.ledger.written, false), &mut self.ledger.read, false, false);
+    }
+
+    /// The worker dies under a frame: the client must never get that one, and the next worker writes it again.
+    fn dies(&mut self) -> Option<u16> {
+        self.linked = false;
+        let half = message(self.ledger.written + 1, false);
+        let at = usize::try_from(self.lots.below(half.len() as u64)).unwrap();
+        arrive(&mut self.down, &half[..at], &mut self.ledger.read, false, false);
+        assert!(!self.down.is_amid_message());
+        self.up.set_bound(false);
+        self.observer.expects_at_loss(self.scene.now)
+    }
+
+    /// Something happens; whether it was the end.
+    fn turn(&mut self) -> bool {
+        self.scene.now += Duration::from_millis(self.lots.below(9000));
+        self.types();
+        let (step, expected) = match self.lots.below(12) {
+            0 if self.linked => {
+                self.observer.exited |= self.marks_exit;
+                (self.scene.on(Input::Exited), None)
             }
-            1..=3 if linked => {
-                linked = false;
-                // It dies under a frame; the client must never get that one, and the next worker writes it again.
-                let half = message(ledger.written + 1, false);
-                let at = usize::try_from(lots.below(half.len() as u64)).unwrap();
-                arrive(&mut down, &half[..at], &mut ledger.read, false, false);
-                assert!(!down.is_amid_message());
-                cut += 1;
-                up.set_bound(false);
-                expected = observer.expects_at_loss(scene.now);
-                scene.lost()
+            1..=3 if self.linked => {
+                let expected = self.dies();
+                (self.scene.lost(), expected)
             }
-            4 if lots.below(8) == 0 => {
-                let (end, code) = [(End::Idle, 1001), (End::Drain, 1012), (End::SandboxStopped, 1000)]
-                    [usize::try_from(lots.below(3)).unwrap()];
-                expected = Some(code);
-                scene.on(Input::Told(end))
+            4 if self.lots.below(8) == 0 => {
+                let ends = [(End::Idle, 1001), (End::Drain, 1012), (End::SandboxStopped, 1000)];
+                let (end, code) = ends[usize::try_from(self.lots.below(3)).unwrap()];
+                (self.scene.on(Input::Told(end)), Some(code))
             }
             _ => {
-                if linked {
-                    ledger.written += 1;
-                    arrive(&mut down, &message(ledger.written, false), &mut ledger.read, false, false);
+                if self.linked {
+                    self.writes();
                 }
-                continue;
+                (Step::Continue, None)
             }
         };
+        self.follow(step, expected)
+    }
+
+    /// Does what the session says until it rests; whether that was the end.
+    fn follow(&mut self, mut step: Step, mut expected: Option<u16>) -> bool {
         while let Step::Wait(wait) = step {
-            scene.now += wait;
-            ledger.typed += 1;
-            arrive(&mut up, &message(ledger.typed, true), &mut ledger.seen, true, true);
-            assert_eq!(scene.on(Input::Waited), Step::Dial);
-            let failed = match lots.below(40) {
+            assert_eq!(expected, None, "seed {}", self.seed);
+            self.scene.now += wait;
+            self.types();
+            assert_eq!(self.scene.on(Input::Waited), Step::Dial);
+            let failed = match self.lots.below(40) {
                 0 => Failed::NotFound,
                 1 => Failed::Stopped,
                 2 => Failed::Subprotocol,
                 3..=9 => Failed::Migrating,
                 10..=24 => Failed::Other,
                 _ => {
-                    step = scene.on(Input::Dialled);
-                    (linked, down) = (true, Relay::new(false, 1 << 20));
-                    up.set_bound(true);
+                    (self.linked, self.down) = (true, Relay::new(false, 1 << 20));
+                    self.up.set_bound(true);
+                    step = self.scene.on(Input::Dialled);
                     continue;
                 }
             };
-            expected = observer.expects_at_failure(failed);
-            step = scene.on(Input::DialFailed(failed));
+            expected = self.observer.expects_at_failure(failed);
+            step = self.scene.on(Input::DialFailed(failed));
         }
-        match step {
-            Step::End(_, close) => {
-                assert_eq!(Some(close.code()), expected, "seed {seed}: {close:?}");
-                ledger.ends += 1;
-                break;
-            }
-            _ => assert_eq!(expected, None, "seed {seed}"),
-        }
+        let code = if let Step::End(_, close) = &step { Some(close.code()) } else { None };
+        assert_eq!(code, expected, "seed {}: {step:?}", self.seed);
+        self.ledger.ends += u32::from(code.is_some());
+        code.is_some()
     }
-    if ledger.ends == 0 {
-        assert_eq!(told(&scene.on(Input::ClientClosed(None))), (1000, "client closed"));
-        ledger.ends += 1;
+}
+
+fn history(seed: u64) -> Ledger {
+    let mut world = World::new(seed);
+    if !(0..400).any(|_| world.turn()) {
+        let step = world.scene.on(Input::ClientClosed(None));
+        world.follow(step, Some(1000));
     }
     // Nothing comes of an ended session any more, least of all a dial.
     for input in [Input::Waited, Input::Dialled, Input::DialFailed(Failed::Other), Input::Told(End::Drain)] {
-        assert_eq!(scene.on(input), Step::Continue, "seed {seed}");
+        assert_eq!(world.scene.on(input), Step::Continue, "seed {seed}");
     }
-    assert!(cut == 0 || ledger.typed >= ledger.seen);
-    assert_eq!(ledger.read, ledger.written, "seed {seed}: a whole frame was lost");
-    ledger
+    assert_eq!(world.ledger.read, world.ledger.written, "seed {seed}: a whole frame was lost");
+    world.ledger
 }
 
 #[test]
