@@ -40,9 +40,9 @@ fn messages(bytes: &[u8]) -> Vec<(u8, Vec<u8>)> {
     for (opcode, last, payload) in frames(bytes) {
         assert_eq!(opcode == 0, amid, "a continuation is within a message, and nothing else is");
         if amid {
-            found.last_mut().unwrap().1.extend(payload)
+            found.last_mut().unwrap().1.extend(payload);
         } else {
-            found.push((opcode, payload))
+            found.push((opcode, payload));
         }
         amid = !last;
     }
