@@ -4,12 +4,14 @@ use gateway_tests::wait::PATIENCE;
 use gateway_tests::websocket::Frame;
 
 use super::{EXEC, Scene, assert_resumes};
+use crate::scene::until;
 
 #[test]
 fn a_session_its_redial_and_its_end_are_counted_and_logged() {
     let scene = Scene::start();
     let (mut client, worker) = scene.connect(EXEC);
-    assert_eq!(scene.metric("gateway_broker_sessions_open", &[]), 1.0);
+    // The client has its 101 before the session is counted.
+    until("the session to be counted", || scene.metric("gateway_broker_sessions_open", &[]) == 1.0);
     drop(worker);
     let mut worker = scene.worker.accept().unwrap();
     assert_resumes(&mut client, &mut worker);
@@ -28,7 +30,7 @@ fn a_session_its_redial_and_its_end_are_counted_and_logged() {
     let closed = scene.gateway.logged("the end", PATIENCE, |line| line["message"] == "session closed").unwrap();
     assert_eq!((&closed["sandbox"], &closed["redials"], &closed["code"]), (&"1".into(), &1.into(), &1000.into()));
     assert_eq!((&closed["end"], &closed["reason"]), (&"exec_completed".into(), &"exec completed".into()));
-    crate::scene::until("no session to be open", || scene.metric("gateway_broker_sessions_open", &[]) == 0.0);
+    until("no session to be open", || scene.metric("gateway_broker_sessions_open", &[]) == 0.0);
     assert_eq!(scene.metric("gateway_broker_frames_total", &[("direction", "up")]), 1.0);
     assert_eq!(scene.metric("gateway_broker_frames_total", &[("direction", "down")]), 3.0);
 }
