@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod admin;
 #[cfg(test)]
+mod broker;
+#[cfg(test)]
 mod capacity;
 #[cfg(test)]
 mod cli;
@@ -41,6 +43,8 @@ mod scene;
 #[cfg(test)]
 mod smuggling;
 #[cfg(test)]
+mod terminal;
+#[cfg(test)]
 mod upgrade;
 #[cfg(test)]
 mod upstream;
@@ -48,5 +52,7 @@ mod upstream;
 mod users;
 #[cfg(test)]
 mod ways;
+#[cfg(test)]
+mod websocket;
 #[cfg(test)]
 mod webvnc;

@@ -5,7 +5,7 @@ use gateway_tests::browser::Browser;
 use gateway_tests::desktop;
 use gateway_tests::novnc::NoVnc;
 
-use crate::{apt, novnc};
+use crate::{apt, novnc, xterm};
 
 /// Nothing to choose: what is already there is left alone.
 #[derive(Args)]
@@ -24,5 +24,6 @@ pub(crate) fn run(_: &Options) -> anyhow::Result<()> {
     for version in NoVnc::ALL {
         eprintln!("{version}: {}", novnc::ensure(version)?.display());
     }
+    eprintln!("xterm.js: {}", xterm::ensure()?.display());
     Ok(())
 }
