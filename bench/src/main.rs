@@ -20,7 +20,7 @@ const ROUND_TIME: Duration = Duration::from_millis(500);
 
 fn main() -> anyhow::Result<()> {
     let mut ways = vec![Way::direct()?];
-    for path in [Path { engine: "copy", io: "uring" }, Path { engine: "copy", io: "epoll" }] {
+    for path in [Path::on_loopback("copy", "uring"), Path::on_loopback("copy", "epoll")] {
         ways.push(Way::through(path)?);
     }
     let mut samples: Vec<Vec<Sample>> = ways.iter().map(|_| Vec::with_capacity(ROUNDS)).collect();
