@@ -103,8 +103,22 @@ impl Capture {
         let into = directory.path().join("packets");
         let tcpdump = Process::spawn("nsenter", |command| {
             command.arg(format!("--net={}", host.path()));
-            // As the user who started it, and packet by packet, so that none waits in a buffer for more.
-            command.args(["tcpdump", "-i", DEVICE, "-Z", "root", "--immediate-mode", "-U", "-B", "65536", "-w"]);
+            // As the user who started it; packet by packet, so that none waits in a buffer for more; and no more of each
+            // than a wire carries, so that the buffer has room for many.
+            command.args([
+                "tcpdump",
+                "-i",
+                DEVICE,
+                "-Z",
+                "root",
+                "--immediate-mode",
+                "-U",
+                "-B",
+                "65536",
+                "-s",
+                "2048",
+                "-w",
+            ]);
             command.arg(into).arg("tcp").stdin(Stdio::null()).stdout(Stdio::null()).stderr(said);
         })?;
         let capture = Self { tcpdump, directory };
