@@ -103,7 +103,8 @@ impl Capture {
         let into = directory.path().join("packets");
         let tcpdump = Process::spawn("nsenter", |command| {
             command.arg(format!("--net={}", host.path()));
-            // As the user who started it; packet by packet, so that none waits in a buffer for more; and no more of each
+            // As the user who started it; packet by packet, so that none waits in a buffer for more; and no more of
+            // each
             // than a wire carries, so that the buffer has room for many.
             command.args([
                 "tcpdump",

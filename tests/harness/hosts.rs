@@ -168,7 +168,8 @@ impl Hosts {
     }
 
     /// Everything on the cables is a packet as a wire carries it: with all of its checksum, and no longer than the
-    /// device's MTU. Without this a packet of 64 KiB may cross whole, its checksum left for a device to finish. And as on
+    /// device's MTU. Without this a packet of 64 KiB may cross whole, its checksum left for a device to finish. And
+    /// as on
     /// a wire the packets of a stream arrive in their order; a veth pair hands each to the core that sent it, and those
     /// overtake each other when a sender changes its core.
     pub fn as_on_a_wire(&self) -> Result<()> {
