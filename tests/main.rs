@@ -33,6 +33,8 @@ mod logging;
 #[cfg(test)]
 mod many_streams;
 #[cfg(test)]
+mod network;
+#[cfg(test)]
 mod program;
 #[cfg(test)]
 mod routes;

@@ -5,10 +5,13 @@
 
 pub mod bridge;
 pub mod browser;
+pub mod capture;
 pub mod crowd;
 pub mod desktop;
 pub mod dns;
+pub mod forger;
 pub mod gateway;
+pub mod hosts;
 pub mod http;
 pub mod memory;
 pub mod need;

@@ -11,9 +11,10 @@ use crate::{apt, novnc, xterm};
 #[derive(Args)]
 pub(crate) struct Options {}
 
-/// A real directory server, certificates for it, other hosts, and a system that refuses; the desktops name their own
-/// packages.
-const PACKAGES: [&str; 4] = ["redis-server", "openssl", "iproute2", "strace"];
+/// A real directory server, certificates for it, other hosts, their cables as real ones are and as bad ones, what
+/// watches and understands the cables, and a system that refuses; the desktops name their own packages.
+const PACKAGES: [&str; 8] =
+    ["redis-server", "openssl", "iproute2", "ethtool", "nftables", "tcpdump", "tshark", "strace"];
 
 pub(crate) fn run(_: &Options) -> anyhow::Result<()> {
     let mut packages: Vec<&str> = desktop::PACKAGES.into_iter().chain(PACKAGES).collect();
