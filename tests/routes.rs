@@ -119,7 +119,8 @@ fn other_names_and_another_database_are_options_here_too() {
 #[test]
 fn what_is_no_sandbox_no_endpoint_or_no_url_never_reaches_the_server() {
     let unreachable = "redis://127.0.0.1:1/";
-    for arguments in [&["set", "a/b/c", "10.0.0.1:80"][..], &["set", "1", "10.0.0.1"], &["set", "1"], &["get"], &["frob"]]
+    for arguments in
+        [&["set", "a/b/c", "10.0.0.1:80"][..], &["set", "1", "10.0.0.1"], &["set", "1"], &["get"], &["frob"]]
     {
         let Said { code, stdout, stderr } = routes(unreachable, arguments);
         assert_eq!((code, stdout.as_str()), (Some(2), ""), "{arguments:?}: {stderr}");
