@@ -19,13 +19,29 @@ const HEAD_BYTES_MAX: usize = 8 << 10;
 const LISTENER: u64 = u64::MAX;
 const EVENTS_AT_ONCE: usize = 256;
 
-/// Serves until the process ends.
+/// One connection of a pod.
+pub(crate) trait Conversation {
+    /// With the socket, which is new and does not block.
+    fn begin(socket: TcpStream) -> Result<Self>
+    where
+        Self: Sized;
+
+    /// Takes what has come and sends what is owed. An error is also the client's end.
+    fn go_on(&mut self, pattern: &Pattern, buffer: &mut [u8]) -> Result<()>;
+}
+
+/// Serves streams until the process ends.
 pub(crate) fn serve(listener: &TcpListener) -> Result<()> {
+    serve_all::<Connection>(listener)
+}
+
+/// Has a conversation with everybody who connects, on one thread, until the process ends.
+pub(crate) fn serve_all<C: Conversation>(listener: &TcpListener) -> Result<()> {
     listener.set_nonblocking(true)?;
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
     epoll.add(listener, EpollEvent::new(EpollFlags::EPOLLIN, LISTENER))?;
     let pattern = Pattern::new();
-    let mut connections: Vec<Option<Connection>> = Vec::new();
+    let mut connections: Vec<Option<C>> = Vec::new();
     let mut free = Vec::new();
     let mut buffer = vec![0; PIECE_BYTES];
     let mut events = vec![EpollEvent::empty(); EVENTS_AT_ONCE];
@@ -53,10 +69,10 @@ pub(crate) fn serve(listener: &TcpListener) -> Result<()> {
     }
 }
 
-fn accept(
+fn accept<C: Conversation>(
     listener: &TcpListener,
     epoll: &Epoll,
-    connections: &mut Vec<Option<Connection>>,
+    connections: &mut Vec<Option<C>>,
     free: &mut Vec<usize>,
 ) -> Result<()> {
     loop {
@@ -74,7 +90,7 @@ fn accept(
         // Edge-triggered and for both directions, so that the interest never changes.
         let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLET;
         epoll.add(&socket, EpollEvent::new(flags, index as u64))?;
-        connections[index] = Some(Connection::new(socket));
+        connections[index] = Some(C::begin(socket)?);
     }
 }
 
@@ -94,9 +110,9 @@ struct Connection {
     owed: u64,
 }
 
-impl Connection {
-    fn new(socket: TcpStream) -> Self {
-        Self {
+impl Conversation for Connection {
+    fn begin(socket: TcpStream) -> Result<Self> {
+        Ok(Self {
             socket,
             head: Some(Vec::new()),
             header: [0; HEADER_BYTES],
@@ -107,10 +123,9 @@ impl Connection {
             up_position: 0,
             down_position: 0,
             owed: 0,
-        }
+        })
     }
 
-    /// Takes what has come and sends what is owed. An error is also the client's end.
     fn go_on(&mut self, pattern: &Pattern, buffer: &mut [u8]) -> Result<()> {
         loop {
             match self.socket.read(buffer) {
@@ -128,7 +143,9 @@ impl Connection {
             }
         }
     }
+}
 
+impl Connection {
     fn take(&mut self, pattern: &Pattern, bytes: &[u8]) -> Result<()> {
         let Some(head) = &mut self.head else { return self.take_messages(pattern, bytes) };
         head.extend_from_slice(bytes);
