@@ -70,10 +70,12 @@ impl<'a> Call<'a> {
 
     async fn dial_once(&self) -> Result<Socket, DialError> {
         let metrics = &self.context.shared.metrics;
+        let splicer = self.context.shared.splicer.as_ref();
         let mut tries = 0;
         upstream::dial(
             &self.context.driver,
             self.endpoint(),
+            || splicer.and_then(|splicer| splicer.ports().next(self.endpoint())),
             &self.context.config().upstream,
             |outcome: DialOutcome, time| {
                 if tries > 0 {
