@@ -190,12 +190,13 @@ fn forward(
     let ack = segment.ack.wrapping_add(load!(way, ack_add) as u32);
     let window = segment.window << (load!(way, scale_in) & 15);
     let scaled = (window >> (load!(way, scale_out) & 15)).min(0xffff);
+    let shown = if segment.flags & SYN == 0 { scaled } else { segment.window };
     let new = [
         load!(way, ports) as u32,
         segment.seq.wrapping_add(load!(way, seq_add) as u32).to_be(),
         // Without the flag the number means nothing.
         if segment.flags & ACK == 0 { header[2] } else { ack.to_be() },
-        ((u32::from_be(header[3]) & 0xffff_0000) | if segment.flags & SYN == 0 { scaled } else { segment.window }).to_be(),
+        ((u32::from_be(header[3]) & 0xffff_0000) | shown).to_be(),
     ];
     for (old, new) in header.iter().zip(&new) {
         sum.change(*old, *new);

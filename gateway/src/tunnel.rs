@@ -34,16 +34,16 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::bpf::offload::Offload;
-use crate::bpf::splicer::Splicer;
 use crate::metrics::Metrics;
 use crate::sys::{Socket, TcpTuning};
 use damping::Damping;
 use half_close::Peer;
 use live::Direction;
-use packet::Splicing;
+use packet::{Spliced, Splicing};
 use sockmap::{Entered, Entering, Left};
 use user_path::Outcome;
 
+pub use crate::bpf::splicer::Splicer;
 pub use half_close::{Ended, Reason, Side};
 pub use live::{LiveStreams, StreamGuard};
 
@@ -200,20 +200,10 @@ pub async fn run(tunnel: Tunnel, plan: &Plan, stream: &StreamGuard) -> Ended {
         }
         eager = false;
         if let Some(splicer) = &plan.splicer {
-            match packet::splice(&sides, splicer, stream).await {
-                Splicing::Done(spliced) => {
-                    plan.metrics.streams().promoted(Engine::Packet.label());
-                    stream.set_engine(Engine::Packet);
-                    // In repair mode, both close without a word.
-                    drop(sides);
-                    return packet::run(spliced, &plan.keepalive, stream).await;
-                }
-                Splicing::NotQuiet => plan.metrics.streams().promotion_refused("busy"),
-                Splicing::Refused(error) => {
-                    tracing::debug!(%error, stream = stream.id(), "a stream keeps its sockets");
-                    plan.metrics.streams().promotion_refused(error.label());
-                    stream.promote_after(None);
-                }
+            if let Some(spliced) = spliced(&sides, splicer, plan, stream).await {
+                // In repair mode, both close without a word.
+                drop(sides);
+                return packet::run(spliced, &plan.keepalive, stream).await;
             }
             continue;
         }
@@ -263,4 +253,24 @@ pub async fn run(tunnel: Tunnel, plan: &Plan, stream: &StreamGuard) -> Ended {
         kernel.leave(&sides, stream);
     }
     ended
+}
+
+/// Splices a stream whose pumps rest. `None` where it keeps its sockets.
+async fn spliced(sides: &Sides, splicer: &Arc<Splicer>, plan: &Plan, stream: &StreamGuard) -> Option<Spliced> {
+    let metrics = plan.metrics.streams();
+    match packet::splice(sides, splicer, stream).await {
+        Splicing::Done(spliced) => {
+            metrics.promoted(Engine::Packet.label());
+            stream.set_engine(Engine::Packet);
+            return Some(spliced);
+        }
+        Splicing::NotQuiet => metrics.promotion_refused("busy"),
+        Splicing::Refused(error) => {
+            tracing::debug!(%error, stream = stream.id(), "a stream keeps its sockets");
+            metrics.promotion_refused(error.label());
+            // What does not fit once will not fit again.
+            stream.promote_after(None);
+        }
+    }
+    None
 }

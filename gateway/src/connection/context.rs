@@ -4,14 +4,13 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use super::places::{Place, Places, Table};
-use crate::bpf::splicer::Splicer;
 use crate::config::{Config, StreamConfig};
 use crate::directory::Directory;
 use crate::drain::Drain;
 use crate::http::HeadLimits;
 use crate::metrics::Metrics;
 use crate::sys::{Driver, TcpTuning};
-use crate::tunnel::{self, LiveStreams, Plan};
+use crate::tunnel::{self, LiveStreams, Plan, Splicer};
 use crate::upstream::Pool;
 
 /// What all workers share.

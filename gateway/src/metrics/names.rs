@@ -156,7 +156,8 @@ pub const METRICS: &[MetricSpec] = &[
     counter(
         "gateway_stream_promotions_refused_total",
         &[REFUSAL],
-        "Times a stream could not go into the kernel: bytes were on their way, no place was left, the kernel refused, or its two connections do not fit together.",
+        "Times a stream could not go into the kernel: bytes were on their way, no place was left, the kernel refused, \
+         or its two connections do not fit together.",
     ),
     counter(
         "gateway_stream_demotions_total",

@@ -48,8 +48,8 @@ impl<T: Words> FlowArray<T> {
     #[must_use]
     pub fn get(&self, index: u32) -> &T {
         assert!(index < self.len, "flow {index} of {}", self.len);
-        // SAFETY: below the length, and the mapping holds `len` values (array elements of a multiple of 8 bytes follow each
-        // other, `array_map_alloc`).
+        // SAFETY: below the length, and the mapping holds `len` values (array elements of a multiple of 8 bytes
+        // follow each other, `array_map_alloc`).
         let flow = unsafe { self.start.add(index as usize) };
         // SAFETY: the mapping lives as long as `self`, is page-aligned, and all of a flow's words are atomics, which
         // may be shared with the kernel's stores of whole words.

@@ -113,10 +113,8 @@ async fn try_splice(sides: &Sides, splicer: &Arc<Splicer>) -> Result<Option<Spli
     if !splicer.grace().await || !tokio::time::timeout(HELD_MAX, settled(sides)).await.unwrap_or(Ok(false))? {
         return Ok(None);
     }
-    let taken = numbers::take(sides, &paths).and_then(|numbers| {
-        // Ends without bytes are not held.
-        if is_silent(sides) { Ok(Some(numbers)) } else { Ok(None) }
-    });
+    // A reset is not held.
+    let taken = numbers::take(sides, &paths).map(|numbers| is_silent(sides).then_some(numbers));
     let Ok(Some([client, upstream])) = taken else {
         for socket in [&sides.client, &sides.upstream] {
             repair::give_back(socket)?;
