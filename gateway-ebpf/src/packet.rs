@@ -4,8 +4,7 @@
 //! never sent, or resets without the right number, is for them to refuse, so it is sent on like everything else. What
 //! is noted here is noted only if they would accept it.
 //!
-//! Segments of no stream are left to whoever comes next (`TC_ACT_UNSPEC`). So are fragments, and packets with IP
-//! options or extension headers, which TCP senders do not make.
+//! Segments of no stream are left to whoever comes next (`TC_ACT_UNSPEC`). So are fragments, and what has IP options.
 
 use core::ptr::{null_mut, read_volatile, write_volatile};
 
