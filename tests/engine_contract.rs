@@ -13,12 +13,14 @@ use gateway_tests::pattern::Pattern;
 use gateway_tests::wait::{PATIENCE, until};
 
 /// Every way to move bytes in this build.
-pub(crate) const PATHS: [Path; 5] = [
+pub(crate) const PATHS: [Path; 7] = [
     Path { engine: "copy", io: "uring" },
     Path { engine: "copy", io: "epoll" },
     Path { engine: "splice", io: "uring" },
     Path { engine: "splice", io: "epoll" },
     Path { engine: "sockmap", io: "uring" },
+    Path { engine: "packet", io: "uring" },
+    Path { engine: "packet", io: "epoll" },
 ];
 
 /// Tells a story once for each path, and proves by the gateway's own counter that its streams took it.

@@ -17,7 +17,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::admin::{self, AdminState};
-use crate::config::{Config, DirectoryConfig, EngineChoice, Sources};
+use crate::config::{Config, DirectoryConfig, Sources};
 use crate::connection::{Places, Shared, Table};
 use crate::directory::{
     self, ControlPlaneTask, Directory, DirectoryEvents, DnsError, EndpointRules, RedisTask, ServerError, TableError,
@@ -121,10 +121,7 @@ fn check_build(config: &Config) -> Result<(), ServeError> {
     if let Some((source, _)) = missing.into_iter().find(|(_, wanted)| *wanted) {
         return Err(ServeError::NotInThisBuild(format!("source '{source}'")));
     }
-    match config.engine {
-        EngineChoice::Auto | EngineChoice::Copy | EngineChoice::Splice | EngineChoice::Sockmap => Ok(()),
-        EngineChoice::Packet => Err(ServeError::NotInThisBuild("engine 'packet'".into())),
-    }
+    Ok(())
 }
 
 /// Raises the soft limit of descriptors to the hard one, and derives how many connections fit.
@@ -208,6 +205,7 @@ async fn control(
     let (directory, task) = directory(&config, rules, &metrics, &live)?;
     let backend = engines::backend(config.io)?;
     let offload = engines::offload(config.engine, backend, &metrics)?;
+    let splicer = engines::splicer(config.engine, &metrics)?;
     let connections_max = connections_max(&config, capacity);
     let sharing = config.workers.get() / capacity.tables;
     let tables = (0..capacity.tables).map(|_| Table::new(capacity.per_table, sharing)).collect();
@@ -223,6 +221,7 @@ async fn control(
         connections: Places::new(connections_max),
         tables,
         offload,
+        splicer,
     });
     let state = AdminState {
         readiness: Arc::new(Ready { directory, drain }),
