@@ -9,27 +9,39 @@ use std::net::Shutdown;
 use std::thread;
 
 use gateway_tests::bridge::{Bridge, Path};
+use gateway_tests::hosts::Family;
 use gateway_tests::pattern::Pattern;
 use gateway_tests::wait::{PATIENCE, until};
 
 /// Every way to move bytes in this build.
 pub(crate) const PATHS: [Path; 7] = [
-    Path { engine: "copy", io: "uring" },
-    Path { engine: "copy", io: "epoll" },
-    Path { engine: "splice", io: "uring" },
-    Path { engine: "splice", io: "epoll" },
-    Path { engine: "sockmap", io: "uring" },
-    Path { engine: "packet", io: "uring" },
-    Path { engine: "packet", io: "epoll" },
+    Path::on_loopback("copy", "uring"),
+    Path::on_loopback("copy", "epoll"),
+    Path::on_loopback("splice", "uring"),
+    Path::on_loopback("splice", "epoll"),
+    Path::on_loopback("sockmap", "uring"),
+    Path::on_loopback("packet", "uring"),
+    Path::on_loopback("packet", "epoll"),
 ];
+
+/// The same contract where client, gateway and pod are three hosts.
+pub(crate) const ON_HOSTS: [Path; 2] =
+    [Path::on_hosts("copy", "uring", Family::V4), Path::on_hosts("sockmap", "uring", Family::V6)];
 
 /// Tells a story once for each path, and proves by the gateway's own counter that its streams took it.
 macro_rules! on_every_path {
     ($($story:ident),+ $(,)?) => {
+        $crate::engine_contract::on_every_path!(@ $crate::engine_contract::ON_HOSTS; $($story),+);
+    };
+    // What is about descriptors and memory of the gateway's own needs no other hosts.
+    (here: $($story:ident),+ $(,)?) => {
+        $crate::engine_contract::on_every_path!(@ []; $($story),+);
+    };
+    (@ $more:expr; $($story:ident),+) => {
         $(
             #[test]
             fn $story() {
-                for path in $crate::engine_contract::PATHS {
+                for path in $crate::engine_contract::PATHS.into_iter().chain($more) {
                     if !path.is_missing() {
                         stories::$story(path);
                     }

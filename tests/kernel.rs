@@ -17,12 +17,12 @@ use gateway_tests::wait::{PATIENCE, until};
 use serde_json::Value;
 
 /// Streams go into the kernel as soon as they can.
-const SOCKMAP: Path = Path { engine: "sockmap", io: "uring" };
+const SOCKMAP: Path = Path::on_loopback("sockmap", "uring");
 
 /// They wait for the sweeper, or for an operator.
-const AUTO: Path = Path { engine: "auto", io: "uring" };
+const AUTO: Path = Path::on_loopback("auto", "uring");
 
-const COPY: Path = Path { engine: "copy", io: "uring" };
+const COPY: Path = Path::on_loopback("copy", "uring");
 
 /// Whether this machine has no way into the kernel.
 fn is_unavailable() -> bool {

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod admin;
 #[cfg(test)]
+mod broker;
+#[cfg(test)]
 mod capacity;
 #[cfg(test)]
 mod cli;
@@ -31,6 +33,8 @@ mod logging;
 #[cfg(test)]
 mod many_streams;
 #[cfg(test)]
+mod network;
+#[cfg(test)]
 mod program;
 #[cfg(test)]
 mod routes;
@@ -41,6 +45,8 @@ mod scene;
 #[cfg(test)]
 mod smuggling;
 #[cfg(test)]
+mod terminal;
+#[cfg(test)]
 mod upgrade;
 #[cfg(test)]
 mod upstream;
@@ -48,5 +54,7 @@ mod upstream;
 mod users;
 #[cfg(test)]
 mod ways;
+#[cfg(test)]
+mod websocket;
 #[cfg(test)]
 mod webvnc;

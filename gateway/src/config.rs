@@ -16,7 +16,9 @@ pub mod raw;
 mod redis;
 pub mod resolve;
 pub mod table;
+mod tcp;
 
+mod broker;
 mod check;
 pub(crate) mod environment;
 mod header;
@@ -34,11 +36,13 @@ use ipnet::IpNet;
 
 use crate::route::SandboxId;
 
+pub use broker::{BrokerConfig, BrokerPattern, KeepaliveFrame, PatternError, Segment};
 pub use control_plane::ControlPlaneConfig;
 pub use dial::{DialConfig, Growth};
 pub use header::{AuthConfig, DnsConfig, HeaderConfig, HeaderLookup, SecretText};
 pub use host_pattern::HostPattern;
 pub use redis::RedisConfig;
+pub use tcp::TcpKeepalive;
 
 const KIBIBYTE: usize = 1024;
 
@@ -70,6 +74,8 @@ pub struct Config {
     pub upstream: UpstreamConfig,
     /// Limits of established streams.
     pub stream: StreamConfig,
+    /// Sessions of the broker.
+    pub broker: BrokerConfig,
     /// How long live streams may go on after SIGTERM. 30 s fits under Kubernetes' default grace period of the same
     /// length.
     pub drain_timeout: Duration,
@@ -124,6 +130,10 @@ pub struct RoutingConfig {
     pub cookie_name: String,
     /// How noVNC is told to open its WebSocket under its own sandbox's path.
     pub websocket_hint: WebsocketHint,
+    /// Which paths are sessions of the broker.
+    pub broker_routes: Vec<BrokerPattern>,
+    /// What is cut off those paths for the worker, if they begin with it.
+    pub broker_prefix: String,
     /// The header source.
     pub header: HeaderConfig,
     /// How host names name sandboxes.
@@ -270,17 +280,6 @@ pub struct StreamConfig {
     pub user_timeout: Duration,
 }
 
-/// The TCP keep-alive of one socket, as in tcp(7).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TcpKeepalive {
-    /// Silence before the first probe (TCP_KEEPIDLE). Whole seconds, 1 at least.
-    pub idle: Duration,
-    /// Time between two probes (TCP_KEEPINTVL). Whole seconds, 1 at least.
-    pub interval: Duration,
-    /// How many unanswered probes end the connection (TCP_KEEPCNT).
-    pub probes: u32,
-}
-
 /// What log lines look like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
@@ -307,6 +306,7 @@ impl Default for Config {
             http: HttpConfig::default(),
             upstream: UpstreamConfig::default(),
             stream: StreamConfig::default(),
+            broker: BrokerConfig::default(),
             drain_timeout: Duration::from_secs(30),
             drain_delay: Duration::ZERO,
             log: LogFormat::Auto,
@@ -324,6 +324,8 @@ impl Default for RoutingConfig {
             strip: true,
             cookie_name: "vnc_session_id".to_owned(),
             websocket_hint: WebsocketHint::Redirect,
+            broker_routes: BrokerPattern::contract(),
+            broker_prefix: "/api/".to_owned(),
             header: HeaderConfig::default(),
             host: HostRules::default(),
             agent_prefix: "/proxy/".to_owned(),
@@ -383,11 +385,5 @@ impl Default for StreamConfig {
             keepalive: TcpKeepalive::default(),
             user_timeout: Duration::from_secs(60),
         }
-    }
-}
-
-impl Default for TcpKeepalive {
-    fn default() -> Self {
-        Self { idle: Duration::from_secs(30), interval: Duration::from_secs(10), probes: 3 }
     }
 }

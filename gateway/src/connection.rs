@@ -14,6 +14,7 @@ mod inbox;
 mod locate;
 mod places;
 mod relay;
+mod session;
 mod stream;
 
 use std::net::SocketAddr;
@@ -32,6 +33,7 @@ use close::Close;
 pub use context::{Context, Counted, Shared, tuning};
 use inbox::{Inbox, ReadHeadError};
 pub use places::{Place, Places, Table};
+use session::Opened;
 use stream::Accepted;
 
 /// What comes after a request.
@@ -42,6 +44,8 @@ enum Next {
     Close(Close),
     /// A stream.
     Stream(Box<Accepted>),
+    /// A session of the broker.
+    Session(Box<Opened>),
 }
 
 /// Serves a client's connection to its end.
@@ -61,6 +65,11 @@ pub async fn serve(client: Socket, address: SocketAddr, context: Rc<Context>, co
                 // A task of its own: this one's state, sized for HTTP, need not outlive HTTP.
                 let streaming = stream::run(client, to_upstream, *accepted, context, counted);
                 return drop(tokio::task::spawn_local(streaming));
+            }
+            Next::Session(opened) => {
+                let (client, from_client) = inbox.into_parts();
+                let running = session::run(client, from_client, *opened, context, counted);
+                return drop(tokio::task::spawn_local(running));
             }
         }
     }
@@ -159,6 +168,7 @@ async fn forward(
     match (upgrade, &target.mode) {
         (None, _) => exchange::exchange(inbox, call).await,
         (Some(upgrade), Mode::Stream) => handshake::handshake(inbox, call, &upgrade).await,
+        (Some(upgrade), Mode::Broker { marks_exit }) => session::open(inbox, call, &upgrade, *marks_exit).await,
     }
 }
 

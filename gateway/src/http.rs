@@ -14,6 +14,7 @@ mod framing;
 pub mod head;
 pub mod head_error;
 mod location;
+pub mod offer;
 pub mod parse;
 pub mod rewrite;
 mod scan;

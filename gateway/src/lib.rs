@@ -2,8 +2,8 @@
 //!
 //! The modules stand in the order a byte meets them: a [`worker`] accepts, the [`connection`] is the trunk, [`http`]
 //! reads heads, [`route`] decides the sandbox, the [`directory`] knows its endpoint, [`upstream`] dials it, and a
-//! [`tunnel`] carries the stream. Everything unsafe lives in [`sys`]. `ARCHITECTURE.md` follows one request and one
-//! stream through them.
+//! [`tunnel`] carries the stream, or the [`broker`] a session. Everything unsafe lives in [`sys`]. `ARCHITECTURE.md`
+//! follows one request and one stream through them.
 
 pub mod cli;
 pub mod config;
@@ -17,6 +17,7 @@ pub mod auth;
 pub mod directory;
 pub mod upstream;
 pub mod tunnel;
+pub mod broker;
 pub mod bpf;
 pub mod sys;
 pub mod error;

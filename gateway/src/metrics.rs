@@ -4,6 +4,7 @@
 //! an atomic addition and never formats or hashes a label on the way of a request. There is no global recorder: what
 //! has no reference to this struct cannot count, and two of them in one test do not mix.
 
+mod broker;
 mod family;
 pub mod names;
 mod process;
@@ -16,6 +17,7 @@ use ::metrics::{Counter, Gauge, Histogram, Recorder};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use nix::unistd::Pid;
 
+pub use broker::BrokerMetrics;
 use family::{Family, OpenFamily, single};
 use names::{Kind, MetricSpec};
 pub use names::{METRICS, markdown_table};
@@ -31,6 +33,7 @@ pub struct Metrics {
     directory: Directory,
     upstream: Upstream,
     streams: StreamMetrics,
+    broker: BrokerMetrics,
     drain_state: Gauge,
     collection_errors: Family<Counter>,
     process: ProcessMetrics,
@@ -101,6 +104,7 @@ impl Metrics {
             directory: Directory::new(&recorder),
             upstream: Upstream::new(&recorder),
             streams: StreamMetrics::new(&recorder),
+            broker: BrokerMetrics::new(&recorder),
             drain_state: single(&recorder, "gateway_drain_state"),
             collection_errors: Family::new(&recorder, "gateway_collection_errors_total"),
             process: ProcessMetrics::new(&recorder),
@@ -180,6 +184,11 @@ impl Metrics {
     /// Everything about established streams.
     pub fn streams(&self) -> &StreamMetrics {
         &self.streams
+    }
+
+    /// Everything about sessions of the broker.
+    pub fn broker(&self) -> &BrokerMetrics {
+        &self.broker
     }
 
     /// The threads that have just parted from the process's descriptor table. The first call wins.

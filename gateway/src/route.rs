@@ -9,6 +9,7 @@
 //! none of these.
 
 mod agent;
+mod broker;
 mod cookie;
 pub mod header;
 mod hint;
@@ -76,11 +77,12 @@ type Decide = fn(&RequestHead, &RoutingConfig) -> Option<Result<Decision, RouteE
 /// Decides a request. The headers win over the Host, the Host over the path, the path over the Referer, and the
 /// Referer over the cookie.
 pub fn decide(head: &RequestHead, rules: &RoutingConfig) -> Result<Decision, RouteError> {
-    let asked: [(bool, Decide); 4] = [
+    let asked: [(bool, Decide); 5] = [
         (rules.sources.header, header::decide),
         (rules.sources.host, host::decide),
         (rules.sources.agent, agent::decide),
         (rules.sources.prefix, prefix::decide),
+        (rules.sources.broker, broker::decide),
     ];
     let found = asked.into_iter().filter(|(is_on, _)| *is_on).find_map(|(_, decide)| decide(head, rules));
     match (found.unwrap_or_else(|| session(head, rules)), &rules.default_sandbox) {

@@ -17,7 +17,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::admin::{self, AdminState};
-use crate::config::{Config, DirectoryConfig, Sources};
+use crate::config::{Config, DirectoryConfig};
 use crate::connection::{Places, Shared, Table};
 use crate::directory::{
     self, ControlPlaneTask, Directory, DirectoryEvents, DnsError, EndpointRules, RedisTask, ServerError, TableError,
@@ -52,9 +52,6 @@ pub enum ServeError {
         /// What the kernel said.
         source: io::Error,
     },
-    /// Something was asked for that this build does not have.
-    #[error("{0} is not available in this build")]
-    NotInThisBuild(String),
     /// An engine was asked for that cannot run here.
     #[error("engine '{engine}' cannot run here: {missing} (`gateway probe` tells more)")]
     Engine {
@@ -102,7 +99,6 @@ fn system(what: &'static str) -> impl FnOnce(io::Error) -> ServeError {
 /// # Errors
 /// When it could not start, or a worker failed.
 pub fn run(config: Config) -> Result<(), ServeError> {
-    check_build(&config)?;
     heap::keep_little();
     let capacity = capacity(&config)?;
     // First the one that cannot be shared: a second gateway started by mistake fails here, before it takes connections.
@@ -113,15 +109,6 @@ pub fn run(config: Config) -> Result<(), ServeError> {
         .build()
         .map_err(system("cannot start the control thread"))?;
     runtime.block_on(control(config, capacity, admin, listeners))
-}
-
-fn check_build(config: &Config) -> Result<(), ServeError> {
-    let Sources { path: _, cookie: _, host: _, agent: _, prefix: _, header: _, broker } = config.routing.sources;
-    let missing = [("broker", broker)];
-    if let Some((source, _)) = missing.into_iter().find(|(_, wanted)| *wanted) {
-        return Err(ServeError::NotInThisBuild(format!("source '{source}'")));
-    }
-    Ok(())
 }
 
 /// Raises the soft limit of descriptors to the hard one, and derives how many connections fit.

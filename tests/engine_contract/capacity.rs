@@ -12,7 +12,7 @@ use nix::unistd::Pid;
 
 use super::on_every_path;
 
-on_every_path!(five_thousand_streams_leave_nothing_behind, two_workers_carry_more_streams_than_one_table_holds);
+on_every_path!(here: five_thousand_streams_leave_nothing_behind, two_workers_carry_more_streams_than_one_table_holds);
 
 /// Enough for a story of ten thousand sockets on a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);

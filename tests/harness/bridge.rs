@@ -14,6 +14,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use sha1::{Digest, Sha1};
 
 use crate::gateway::{Gateway, GatewayBuilder};
+use crate::hosts::{Family, Hosts};
 use crate::need::{Need, is_missing};
 use crate::wait::{PATIENCE, until};
 
@@ -26,19 +27,33 @@ const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 /// The sandbox of the pod.
 pub const SANDBOX: &str = "37579";
 
-/// One way to move bytes: an engine, and what the workers wait with.
+/// One way to move bytes: an engine, what the workers wait with, and where client, gateway and pod are.
 #[derive(Debug, Clone, Copy)]
 pub struct Path {
     /// `--engine`
     pub engine: &'static str,
     /// `--io`
     pub io: &'static str,
+    /// On three hosts; all on the loopback of this one otherwise.
+    pub hosts: Option<Family>,
 }
 
 impl Path {
+    /// All of it on the loopback of this host.
+    #[must_use]
+    pub const fn on_loopback(engine: &'static str, io: &'static str) -> Self {
+        Self { engine, io, hosts: None }
+    }
+
+    /// Client, gateway and pod are three hosts.
+    #[must_use]
+    pub const fn on_hosts(engine: &'static str, io: &'static str, family: Family) -> Self {
+        Self { engine, io, hosts: Some(family) }
+    }
+
     /// Whether this machine cannot go it; the story says so then, and returns.
     pub fn is_missing(self) -> bool {
-        is_missing(&[Need::Engine(self.engine)])
+        is_missing(&[Need::Engine(self.engine)]) || (self.hosts.is_some() && Hosts::are_missing())
     }
 
     /// Whether the bytes stay in the kernel.
@@ -55,6 +70,8 @@ pub struct Bridge {
     path: Path,
     pod: Mutex<TcpListener>,
     streams: AtomicU32,
+    /// Behind the gateway, which ends before its host does.
+    hosts: Option<Hosts>,
 }
 
 /// Both ends of an established stream.
@@ -68,8 +85,19 @@ pub struct Ends {
 impl Bridge {
     /// Starts both; `with` adds arguments.
     pub fn start(path: Path, with: impl FnOnce(GatewayBuilder) -> GatewayBuilder) -> Result<Self> {
-        let pod = TcpListener::bind("127.0.0.1:0")?;
-        Self::start_at(path, pod, with)
+        match path.hosts {
+            None => Self::start_at(path, TcpListener::bind("127.0.0.1:0")?, with),
+            Some(family) => Self::start_on(path, Hosts::joined(family)?, with),
+        }
+    }
+
+    /// Starts both on hosts that were prepared for it.
+    pub fn start_on(path: Path, hosts: Hosts, with: impl FnOnce(GatewayBuilder) -> GatewayBuilder) -> Result<Self> {
+        let any_port = |address| SocketAddr::new(address, 0).to_string();
+        let (listen, admin) = (any_port(hosts.gateway_address()), any_port(hosts.admin_address()));
+        let placed = |gateway: GatewayBuilder| with(gateway.through(hosts.at_gateway()).listen(listen).admin(admin));
+        let bridge = Self::start_at(path, hosts.listen()?, placed)?;
+        Ok(Self { hosts: Some(hosts), ..bridge })
     }
 
     /// Starts a gateway before a pod that listens already.
@@ -82,7 +110,8 @@ impl Bridge {
             "--workers",
             "2",
         ]);
-        Ok(Self { gateway: with(builder).start()?, path, pod: Mutex::new(pod), streams: AtomicU32::new(0) })
+        let gateway = with(builder).start()?;
+        Ok(Self { gateway, path, pod: Mutex::new(pod), streams: AtomicU32::new(0), hosts: None })
     }
 
     /// Establishes a stream with nothing glued to its heads.
@@ -93,7 +122,18 @@ impl Bridge {
     /// Establishes a stream; `behind_request` travels in one segment with the request head, `behind_101` with the
     /// response's.
     pub fn stream_with(&self, behind_request: &[u8], behind_101: &[u8]) -> Result<Ends> {
-        self.stream_from(TcpStream::connect(self.gateway.addr())?, behind_request, behind_101)
+        self.stream_from(self.connect()?, behind_request, behind_101)
+    }
+
+    /// A client's connection on which nothing was sent yet.
+    pub fn connect(&self) -> Result<TcpStream> {
+        let gateway = self.gateway.addr();
+        self.hosts.as_ref().map_or_else(|| Ok(TcpStream::connect(gateway)?), |hosts| hosts.connect(gateway))
+    }
+
+    /// The hosts, where the path has some.
+    pub fn hosts(&self) -> &Hosts {
+        self.hosts.as_ref().expect("the story's path is one on hosts")
     }
 
     /// Establishes a stream on a connection that was made elsewhere, such as in another network namespace.

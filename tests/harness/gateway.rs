@@ -39,6 +39,7 @@ pub struct Gateway {
 pub struct GatewayBuilder {
     program: Option<PathBuf>,
     launcher: Vec<String>,
+    admin: Option<String>,
     listen: Vec<String>,
     arguments: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
@@ -157,6 +158,12 @@ impl GatewayBuilder {
         self
     }
 
+    /// The address of the admin port instead of `127.0.0.1:0`.
+    pub fn admin(mut self, address: impl Into<String>) -> Self {
+        self.admin = Some(address.into());
+        self
+    }
+
     /// One more word on the command line, after `serve`.
     pub fn arg(mut self, argument: impl Into<OsString>) -> Self {
         self.arguments.push(argument.into());
@@ -195,7 +202,7 @@ impl GatewayBuilder {
         let first = words.next().expect("the program is one of them");
         Process::spawn(first, |command| {
             command.args(words);
-            command.args(["serve", "--admin", "127.0.0.1:0"]);
+            command.args(["serve", "--admin", self.admin.as_deref().unwrap_or("127.0.0.1:0")]);
             for address in &self.listen {
                 command.args(["--listen", address]);
             }

@@ -5,10 +5,13 @@
 
 pub mod bridge;
 pub mod browser;
+pub mod capture;
 pub mod crowd;
 pub mod desktop;
 pub mod dns;
+pub mod forger;
 pub mod gateway;
+pub mod hosts;
 pub mod http;
 pub mod memory;
 pub mod need;
@@ -19,6 +22,10 @@ pub mod pod;
 pub mod process;
 pub mod redis;
 pub mod target;
+pub mod terminal;
 pub mod viewer;
 pub mod wait;
+pub mod websocket;
 pub mod wire;
+pub mod worker;
+pub mod xterm;

@@ -90,18 +90,22 @@ impl Process {
 }
 
 /// A free loopback address, for a program that cannot choose its port and report it.
+pub fn free_address() -> Result<SocketAddr> {
+    Ok(free_listener()?.local_addr()?)
+}
+
+/// A listener on a loopback port that was taken by its number.
 ///
 /// The port is below the range from which the kernel takes ports for outgoing connections and for port 0
-/// (`ip_local_port_range` starts at 32768), so that no connection takes it before the program does.
-pub fn free_address() -> Result<SocketAddr> {
+/// (`ip_local_port_range` starts at 32768), so that no connection takes it once the listener is gone.
+pub fn free_listener() -> Result<TcpListener> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     for _ in 0..PORTS_TRIED_MAX {
         // Test runners that run side by side start at different places.
         let offset = std::process::id().wrapping_mul(97).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
         let port = u16::try_from(PORT_FIRST + offset % PORTS).expect("the last port is below 2^16");
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        if TcpListener::bind(address).is_ok() {
-            return Ok(address);
+        if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+            return Ok(listener);
         }
     }
     bail!("no free port in {PORTS_TRIED_MAX} tries")

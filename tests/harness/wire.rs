@@ -80,8 +80,18 @@ impl Client {
     /// The next response, an interim one included.
     pub fn answer(&mut self) -> Result<Answer> {
         let head = self.head()?;
+        self.rest(head)
+    }
+
+    /// The response that begins with `head`, which was read already.
+    pub fn rest(&mut self, head: Head) -> Result<Answer> {
         let body = self.received.body(head.response_body())?;
         Ok(Answer { head, body })
+    }
+
+    /// What follows the last head that was read, for who speaks another protocol from here on.
+    pub fn into_received(self) -> Received {
+        self.received
     }
 
     /// The next response, to a HEAD request: whatever its fields say, no body follows.

@@ -77,7 +77,7 @@ fn where_a_seccomp_profile_forbids_both() {
 
 /// Everything works with `--engine auto`, and what is missing is said once, in the log and in a metric.
 fn does_without(through: &[&str], io: &'static str, missing: &str) {
-    let path = Path { engine: "auto", io };
+    let path = Path::on_loopback("auto", io);
     let bridge = Bridge::start(path, |gateway| gateway.through(through.iter().copied())).unwrap();
     let mut ends = bridge.stream_with(&Pattern::new(1).take(3000), &Pattern::new(2).take(3000)).unwrap();
     Pattern::new(1).read(&mut ends.pod, 3000).unwrap();

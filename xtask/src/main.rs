@@ -7,9 +7,11 @@ mod cargo;
 mod ci;
 mod demo;
 mod novnc;
+mod npm;
 mod setup;
 mod test;
 mod tidy;
+mod xterm;
 
 use std::process::ExitCode;
 
@@ -27,7 +29,7 @@ enum Task {
     Ci(ci::Options),
     /// Show two real desktops through the gateway.
     Demo(demo::Options),
-    /// Install what the tests need: Redis, desktops, a browser, and the files of several noVNC versions.
+    /// Install what the tests need: Redis, desktops, a browser, the files of several noVNC versions and of xterm.js.
     Setup(setup::Options),
     /// Run all tests, after installing what they need.
     Test(test::Options),

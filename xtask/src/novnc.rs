@@ -4,17 +4,15 @@
 //! on npm or PyPI carries the application of a version after 1.3.0. The packages are unpacked, not installed: a machine
 //! has one noVNC at most, and here several serve side by side.
 
-use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::{Context as _, bail, ensure};
-use gateway_tests::need;
 use gateway_tests::novnc::NoVnc;
 use tempfile::TempDir;
 
-use crate::apt;
+use crate::npm::{self, run};
 
 /// Makes sure that the files of `version` are in their place, and fetches them if they are not.
 ///
@@ -73,7 +71,7 @@ fn debian_package(scratch: &Path, version: NoVnc) -> anyhow::Result<PathBuf> {
     fs::write(scratch.join("sources.list"), format!("deb [signed-by={keyring}] {mirror} {suite} {component}\n"))?;
     private_apt(scratch, &["update", "--quiet=2"])?;
     private_apt(scratch, &["download", "--quiet=2", "novnc"])?;
-    let package = only_file(scratch, "deb")?;
+    let package = npm::only_file(scratch, "deb")?;
     let name = package.file_name().unwrap_or_default().to_string_lossy().into_owned();
     ensure!(name.contains(version.version()), "{suite} has {name}, not {version}");
     run(Command::new("dpkg-deb").arg("-x").arg(&package).arg(scratch.join("root")))?;
@@ -82,20 +80,15 @@ fn debian_package(scratch: &Path, version: NoVnc) -> anyhow::Result<PathBuf> {
 
 /// The application in `application` over the engine of the npm package, whose integrity npm checks.
 fn engine_from_npm(scratch: &Path, version: NoVnc, application: &Path) -> anyhow::Result<PathBuf> {
-    if need::find_program("npm").is_none() {
-        apt::ensure(&["npm"])?;
-    }
-    let package = format!("@novnc/novnc@{}", version.version());
-    run(Command::new("npm").args(["pack", "--silent", &package]).current_dir(scratch))?;
-    run(Command::new("tar").arg("-xzf").arg(only_file(scratch, "tgz")?).arg("-C").arg(scratch))?;
+    let package = npm::unpack(&format!("@novnc/novnc@{}", version.version()), &scratch.join("npm"))?;
     let files = scratch.join("files");
     run(Command::new("cp").arg("-R").arg(application).arg(&files))?;
     for part in ["core", "vendor"] {
         fs::remove_dir_all(files.join(part))?;
-        fs::rename(scratch.join("package").join(part), files.join(part))?;
+        fs::rename(package.join(part), files.join(part))?;
     }
     // The page shows the version that it finds there.
-    fs::rename(scratch.join("package/package.json"), files.join("package.json"))?;
+    fs::rename(package.join("package.json"), files.join("package.json"))?;
     Ok(files)
 }
 
@@ -134,19 +127,6 @@ fn mirror(codename: &str) -> anyhow::Result<String> {
 fn os_release<'a>(text: &'a str, key: &str) -> anyhow::Result<&'a str> {
     let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
     Ok(line.with_context(|| format!("/etc/os-release has no {key}"))?.trim_matches('"'))
-}
-
-fn only_file(directory: &Path, extension: &str) -> anyhow::Result<PathBuf> {
-    let mut paths = fs::read_dir(directory)?.filter_map(|entry| Some(entry.ok()?.path()));
-    let found = paths.find(|path| path.extension() == Some(OsStr::new(extension)));
-    found.with_context(|| format!("no .{extension} was downloaded"))
-}
-
-fn run(command: &mut Command) -> anyhow::Result<()> {
-    let name = command.get_program().to_string_lossy().into_owned();
-    let status = command.stdout(Stdio::null()).status().with_context(|| format!("cannot run {name}"))?;
-    ensure!(status.success(), "{name} failed ({status})");
-    Ok(())
 }
 
 #[cfg(test)]

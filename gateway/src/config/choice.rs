@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{EngineChoice, HeaderLookup, IoChoice, LogFormat, OriginPolicy, Sources, WebsocketHint};
+use super::{EngineChoice, HeaderLookup, IoChoice, KeepaliveFrame, LogFormat, OriginPolicy, Sources, WebsocketHint};
 
 /// A closed set of values with names.
 pub trait Choice: Copy + PartialEq + 'static {
@@ -65,6 +65,11 @@ impl Choice for LogFormat {
     const PLACEHOLDER: &'static str = "auto|human|json";
     const NAMES: &'static [(&'static str, Self)] =
         &[("auto", Self::Auto), ("human", Self::Human), ("json", Self::Json)];
+}
+
+impl Choice for KeepaliveFrame {
+    const PLACEHOLDER: &'static str = "ping|empty";
+    const NAMES: &'static [(&'static str, Self)] = &[("ping", Self::Ping), ("empty", Self::Empty)];
 }
 
 impl Choice for WebsocketHint {

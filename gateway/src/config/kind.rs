@@ -14,8 +14,8 @@ use tracing_subscriber::EnvFilter;
 use super::choice::{self, Choice};
 use super::peer::{RedisUrl, SandboxEntry};
 use super::{
-    ControlPlaneConfig, EngineChoice, HeaderLookup, HostHeader, HostPattern, IoChoice, LogFormat, OriginPolicy,
-    SecretText, WebsocketHint,
+    BrokerPattern, ControlPlaneConfig, EngineChoice, HeaderLookup, HostHeader, HostPattern, IoChoice, KeepaliveFrame,
+    LogFormat, OriginPolicy, SecretText, WebsocketHint,
 };
 use crate::route::SandboxId;
 use crate::route::sandbox_id::SandboxIdError;
@@ -95,6 +95,8 @@ pub const ENGINE: Kind<EngineChoice> = choice();
 pub const LOG_FORMAT: Kind<LogFormat> = choice();
 /// A choice among WebSocket hints.
 pub const WEBSOCKET_HINT: Kind<WebsocketHint> = choice();
+/// A choice among signs of life.
+pub const KEEPALIVE_FRAME: Kind<KeepaliveFrame> = choice();
 /// A choice among those who know addresses.
 pub const HEADER_LOOKUP: Kind<HeaderLookup> = choice();
 /// A choice of what becomes of an Origin.
@@ -122,6 +124,13 @@ pub const HOST_HEADER: Kind<HostHeader> = Kind {
 
 /// A path that begins and ends with a slash.
 pub const PATH_PREFIX: Kind<String> = Kind { placeholder: "PATH", parse: parse_path_prefix, show: String::clone };
+
+/// Paths that are sessions of the broker.
+pub const BROKER_PATTERN: Kind<BrokerPattern> = Kind {
+    placeholder: "PATH-PATTERN",
+    parse: |text| text.parse().map_err(|_| expected("a pattern such as /agent/{id}, with one {id}", text)),
+    show: BrokerPattern::to_string,
+};
 
 /// How a host's first label names port and sandbox.
 pub const HOST_PATTERN: Kind<HostPattern> =

@@ -20,8 +20,8 @@ use super::option::{Assignment, Setting};
 use super::peer::{RedisUrl, SandboxEntry};
 use super::problem::{Origin, Problem, Problems};
 use super::{
-    AuthConfig, Config, ControlPlaneConfig, DnsConfig, EngineChoice, HttpConfig, IoChoice, LogFormat, RedisConfig,
-    RoutingConfig, StreamConfig, UpstreamConfig,
+    AuthConfig, BrokerConfig, Config, ControlPlaneConfig, DnsConfig, EngineChoice, HttpConfig, IoChoice, LogFormat,
+    RedisConfig, RoutingConfig, StreamConfig, UpstreamConfig,
 };
 use super::{check, environment, file, options};
 
@@ -62,6 +62,8 @@ pub struct Raw {
     pub upstream: UpstreamConfig,
     /// The options about streams.
     pub stream: StreamConfig,
+    /// The options about the broker.
+    pub broker: BrokerConfig,
     /// `--drain-timeout`
     pub drain_timeout: Duration,
     /// `--drain-delay`
@@ -140,6 +142,7 @@ impl Default for Raw {
             http,
             upstream,
             stream,
+            broker,
             drain_timeout,
             drain_delay,
             log,
@@ -164,6 +167,7 @@ impl Default for Raw {
             http,
             upstream,
             stream,
+            broker,
             drain_timeout,
             drain_delay,
             log,

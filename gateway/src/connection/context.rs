@@ -3,6 +3,8 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
+
 use super::places::{Place, Places, Table};
 use crate::auth::Guard;
 use crate::config::{Config, StreamConfig};
@@ -68,6 +70,8 @@ pub struct Context {
     pub client_tuning: TcpTuning,
     /// What its socket to the pod is set to.
     pub upstream_tuning: TcpTuning,
+    /// Redials of sessions that may be under way.
+    pub dials: Semaphore,
     requests: Cell<u64>,
 }
 
@@ -85,7 +89,19 @@ impl Context {
         let client_tuning = tuning(tunnel::CLIENT_UNREAD_MAX_BYTES);
         let upstream_tuning = tuning(tunnel::UPSTREAM_UNREAD_MAX_BYTES);
         let pool = Pool::new(&config.upstream);
-        Self { shared, index, driver, plan, pool, limits, client_tuning, upstream_tuning, requests: Cell::new(0) }
+        let dials = Semaphore::new(config.broker.dials_max);
+        Self {
+            shared,
+            index,
+            driver,
+            plan,
+            pool,
+            limits,
+            client_tuning,
+            upstream_tuning,
+            dials,
+            requests: Cell::new(0),
+        }
     }
 
     /// The configuration.

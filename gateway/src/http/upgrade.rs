@@ -99,6 +99,14 @@ pub fn requested(head: &RequestHead) -> Result<Option<Upgrade>, UpgradeError> {
 }
 
 impl Upgrade {
+    /// The upgrade that the gateway itself asks for, with 16 bytes of its own choice, and the field's value.
+    #[must_use]
+    pub fn own(nonce: [u8; 16]) -> (Self, String) {
+        let value = STANDARD.encode(nonce);
+        let key = value.as_bytes().try_into().expect("16 bytes are 24 in base64");
+        (Self { key }, value)
+    }
+
     /// Whether `response` opens the stream. Any other status than 101 is an ordinary response, to be relayed as such.
     pub fn accepted_by(&self, response: &ResponseHead) -> Result<(), UpgradeError> {
         if response.status() != 101 {

@@ -68,7 +68,7 @@ pub(super) const CODE: LabelSpec = LabelSpec {
 };
 pub(super) const ROUTE_SOURCE: LabelSpec = LabelSpec {
     name: "source",
-    values: &["path", "referer", "cookie", "host", "agent", "prefix", "header", "default", "none"],
+    values: &["path", "referer", "cookie", "host", "agent", "prefix", "header", "broker", "default", "none"],
 };
 const REJECT_REASON: LabelSpec = LabelSpec { name: "reason", values: &["connections_max", "descriptors", OTHER] };
 const RULE: LabelSpec = LabelSpec { name: "rule", values: &[] };
@@ -93,6 +93,27 @@ const CLOSE_REASON: LabelSpec = LabelSpec {
     values: &["fin", "rst", "vanished", "error", "idle", "lifetime", "sandbox_gone", "drain", "operator"],
 };
 pub(super) const DIRECTION: LabelSpec = LabelSpec { name: "direction", values: &["up", "down"] };
+const SESSION_END: LabelSpec = LabelSpec {
+    name: "end",
+    values: &[
+        "client",
+        "client_silent",
+        "refused",
+        "exec_completed",
+        "sandbox_stopped",
+        "sandbox_not_found",
+        "unrecoverable",
+        "flapping",
+        "cut",
+        "subprotocol",
+        "idle",
+        "lifetime",
+        "drain",
+        "operator",
+    ],
+};
+const REDIAL_OUTCOME: LabelSpec =
+    LabelSpec { name: "outcome", values: &["resumed", "not_found", "stopped", "migrating", "subprotocol", "failed"] };
 const COLLECTOR: LabelSpec = LabelSpec { name: "collector", values: &["process", "streams"] };
 
 /// Every metric there is.
@@ -174,6 +195,23 @@ pub const METRICS: &[MetricSpec] = &[
         &[ENGINE],
         "1 for engines that this process can use here, else 0; the log says what is missing.",
     ),
+    gauge("gateway_broker_sessions_open", &[], "Sessions of the broker open now."),
+    counter("gateway_broker_sessions_opened_total", &[], "Sessions of the broker opened."),
+    counter("gateway_broker_sessions_closed_total", &[SESSION_END], "Sessions of the broker closed, and why."),
+    counter("gateway_broker_redials_total", &[REDIAL_OUTCOME], "Attempts to redial a session's upstream."),
+    histogram(
+        "gateway_broker_redial_duration_seconds",
+        REQUEST,
+        &[],
+        "From the loss of a session's upstream to the next one's 101.",
+    ),
+    counter("gateway_broker_frames_total", &[DIRECTION], "Frames of data that came; `up` is from the client."),
+    counter(
+        "gateway_broker_frames_dropped_total",
+        &[],
+        "Frames of clients dropped because their session had no upstream.",
+    ),
+    counter("gateway_broker_keepalives_total", &[], "Times that a peer of a session was asked for a sign of life."),
     gauge("gateway_drain_state", &[], "0 while serving, 1 while draining, 2 while the last streams are being closed."),
     counter("gateway_collection_errors_total", &[COLLECTOR], "Values that a scrape could not collect."),
     gauge(

@@ -54,6 +54,8 @@ pub enum Source {
     Prefix,
     /// Nothing: it goes to the default sandbox.
     Default,
+    /// The path of a session of the broker.
+    Broker,
 }
 
 /// How an endpoint is found.
@@ -95,6 +97,11 @@ pub enum Mode {
     /// The two sockets become one stream.
     #[default]
     Stream,
+    /// The client's WebSocket outlives its upstream.
+    Broker {
+        /// A worker's frame of completion means something here; in a terminal's output it does not.
+        marks_exit: bool,
+    },
 }
 
 impl Target {
@@ -118,8 +125,17 @@ impl Target {
 
 impl Source {
     /// Every source.
-    pub const ALL: [Self; 8] =
-        [Self::Path, Self::Referer, Self::Cookie, Self::Host, Self::Agent, Self::Prefix, Self::Header, Self::Default];
+    pub const ALL: [Self; 9] = [
+        Self::Path,
+        Self::Referer,
+        Self::Cookie,
+        Self::Host,
+        Self::Agent,
+        Self::Prefix,
+        Self::Header,
+        Self::Broker,
+        Self::Default,
+    ];
 
     /// The source's name as a metric label.
     #[must_use]
@@ -129,6 +145,7 @@ impl Source {
             Self::Referer => "referer",
             Self::Cookie => "cookie",
             Self::Header => "header",
+            Self::Broker => "broker",
             Self::Host => "host",
             Self::Agent => "agent",
             Self::Prefix => "prefix",

@@ -69,7 +69,10 @@ pub struct LiveStreams {
     /// One per worker, so that workers meet only the admin thread here.
     shards: Box<[Mutex<Shard>]>,
     next_id: AtomicU64,
+    caps: Caps,
     admission: Arc<Admission>,
+    /// Sessions of the broker, which have caps of their own.
+    sessions: Arc<Admission>,
 }
 
 #[derive(Default)]
@@ -95,7 +98,9 @@ impl LiveStreams {
         Arc::new(Self {
             shards: (0..workers.max(1)).map(|_| Mutex::default()).collect(),
             next_id: AtomicU64::new(1),
-            admission: Admission::new(caps),
+            caps,
+            admission: Admission::new(),
+            sessions: Admission::new(),
         })
     }
 
@@ -104,7 +109,15 @@ impl LiveStreams {
     /// # Errors
     /// When a cap is reached.
     pub fn admit(&self, client: IpAddr, sandbox: &SandboxId) -> Result<Permit, AdmitError> {
-        self.admission.admit(client, sandbox)
+        self.admission.admit(client, sandbox, self.caps)
+    }
+
+    /// Reserves a place for a session of the broker.
+    ///
+    /// # Errors
+    /// When a cap is reached.
+    pub fn admit_session(&self, client: IpAddr, sandbox: &SandboxId, caps: Caps) -> Result<Permit, AdmitError> {
+        self.sessions.admit(client, sandbox, caps)
     }
 
     /// Enters an established stream. It leaves when the guard is dropped.
@@ -189,6 +202,7 @@ impl LiveStreams {
         let now = Instant::now();
         for record in locked(&self.shards[worker % self.shards.len()]).records.values() {
             let idle = record.idle(now);
+            let (idle_timeout, lifetime_max) = *record.limits.get().unwrap_or(&(idle_timeout, lifetime_max));
             if !lifetime_max.is_zero() && now.saturating_duration_since(record.opened) >= lifetime_max {
                 record.close(Reason::Lifetime);
             } else if !idle_timeout.is_zero() && idle >= idle_timeout {
@@ -325,6 +339,17 @@ impl StreamGuard {
         self.record.bytes(direction)
     }
 
+    /// Gives the stream limits of its own, which the sweeper then goes by; zero is no limit.
+    pub fn limit(&self, idle_timeout: Duration, lifetime_max: Duration) {
+        let first = self.record.limits.set((idle_timeout, lifetime_max)).is_ok();
+        debug_assert!(first, "a stream's limits were set twice");
+    }
+
+    /// Says where the upstream is now.
+    pub fn set_endpoint(&self, endpoint: SocketAddr) {
+        self.record.set_endpoint(endpoint);
+    }
+
     /// Whose stream it is.
     #[must_use]
     pub fn sandbox(&self) -> &SandboxId {
@@ -340,7 +365,7 @@ impl StreamGuard {
     /// The pod's address.
     #[must_use]
     pub fn endpoint(&self) -> SocketAddr {
-        self.record.endpoint
+        self.record.endpoint()
     }
 
     /// Its number.

@@ -73,6 +73,20 @@ impl Tab {
         devtools::call(&self.devtools, None, "Target.activateTarget", &json!({ "targetId": self.target })).map(drop)
     }
 
+    /// Types `text` key by key into what has the focus; a line feed is the Enter key.
+    pub fn type_text(&self, text: &str) -> Result<()> {
+        text.chars().try_for_each(|character| {
+            let (key, code, text) = match character {
+                '\n' => ("Enter".to_owned(), 13, "\r".to_owned()),
+                other => (other.to_string(), 0, other.to_string()),
+            };
+            let down = json!({ "type": "keyDown", "key": key, "text": text, "windowsVirtualKeyCode": code });
+            self.call("Input.dispatchKeyEvent", &down)?;
+            let up = json!({ "type": "keyUp", "key": key, "windowsVirtualKeyCode": code });
+            self.call("Input.dispatchKeyEvent", &up).map(drop)
+        })
+    }
+
     /// A picture of the visible part of the page, as the bytes of a PNG file.
     pub fn screenshot(&self) -> Result<Vec<u8>> {
         self.activate()?;

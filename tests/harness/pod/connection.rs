@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use sha1::{Digest as _, Sha1};
 use socket2::SockRef;
 
+use crate::websocket::{self, Frame, Role, Sender};
 use crate::wire::{Head, Received};
 
 /// A pod's side of a connection.
@@ -72,6 +73,16 @@ impl Connection {
     /// Accepts an upgrade to WebSocket.
     pub fn switch(&mut self, request: &Head) -> Result<()> {
         self.send(switching(request)?)
+    }
+
+    /// The next frame of a connection that was switched; `None` at its end.
+    pub fn frame(&mut self) -> Result<Option<Frame>> {
+        websocket::read(&mut self.received, Role::Client)
+    }
+
+    /// Who sends frames on a connection that was switched, from any thread.
+    pub fn sender(&self) -> Sender {
+        Sender::new(self.received.shared(), Role::Server)
     }
 
     /// Sends everything back until the peer ends.

@@ -52,6 +52,11 @@ impl Received {
         &self.stream
     }
 
+    /// The socket, shared with who sends on it.
+    pub fn shared(&self) -> Arc<TcpStream> {
+        Arc::clone(&self.stream)
+    }
+
     /// What has arrived and was not used yet.
     pub fn unread(&self) -> &[u8] {
         &self.unread
@@ -92,6 +97,15 @@ impl Received {
         }
         let bytes = std::mem::take(&mut self.unread);
         Ok((!bytes.is_empty()).then_some(bytes))
+    }
+
+    /// Waits for bytes; false where the connection has ended with a FIN.
+    pub fn wait(&mut self) -> Result<bool> {
+        match self.receive()? {
+            None => Ok(true),
+            Some(End::Closed) => Ok(false),
+            Some(End::Reset) => bail!("a reset"),
+        }
     }
 
     /// The next `count` bytes.

@@ -9,6 +9,10 @@ use super::source::Source;
 const PURE: &[&str] = &[
     "auth.rs",
     "auth/",
+    "broker/backoff.rs",
+    "broker/frame.rs",
+    "broker/frame/",
+    "broker/session.rs",
     "directory/cache.rs",
     "directory/dns/names.rs",
     "directory/record.rs",

@@ -241,6 +241,7 @@ fn text_of(setting: &Setting) -> BoxedStrategy<String> {
         "TEXT" | "FILE" => "\\PC{1,20}".boxed(),
         "NAME" => "[!-~&&[^\"(),/:;<=>?@\\[\\]\\\\{}]]{1,20}".boxed(),
         "PATH" => "(/[A-Za-z0-9_~-]{1,9}){1,3}/".boxed(),
+        "PATH-PATTERN" => "/[a-z]{1,5}/\\{id\\}(/\\{[a-z]{3,5}\\}|/\\{a\\|b\\})?".boxed(),
         "FILTER" => "(info|debug|error)(,[a-z]{1,9}=(off|trace))?".boxed(),
         // The header source wants a word about tokens, too.
         "SOURCE" => "path|cookie|host|agent|prefix|broker".boxed(),

@@ -30,7 +30,6 @@ pub enum AdmitError {
 
 /// The places that are taken.
 pub(super) struct Admission {
-    caps: Caps,
     admitted: Mutex<Admitted>,
 }
 
@@ -41,12 +40,17 @@ struct Admitted {
 }
 
 impl Admission {
-    pub(super) fn new(caps: Caps) -> Arc<Self> {
-        Arc::new(Self { caps, admitted: Mutex::default() })
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self { admitted: Mutex::default() })
     }
 
-    pub(super) fn admit(self: &Arc<Self>, client: IpAddr, sandbox: &SandboxId) -> Result<Permit, AdmitError> {
-        let Caps { per_client, per_sandbox } = self.caps;
+    pub(super) fn admit(
+        self: &Arc<Self>,
+        client: IpAddr,
+        sandbox: &SandboxId,
+        caps: Caps,
+    ) -> Result<Permit, AdmitError> {
+        let Caps { per_client, per_sandbox } = caps;
         let mut admitted = locked(&self.admitted);
         if per_client > 0 {
             let count = admitted.clients.entry(client).or_default();
@@ -63,7 +67,7 @@ impl Admission {
             }
             *count += 1;
         }
-        Ok(Permit { admission: Arc::clone(self), client, sandbox: sandbox.clone() })
+        Ok(Permit { admission: Arc::clone(self), caps, client, sandbox: sandbox.clone() })
     }
 }
 
@@ -79,13 +83,14 @@ fn release<K: std::hash::Hash + Eq>(counts: &mut HashMap<K, u32>, key: &K) {
 /// A place under the caps, given back when dropped.
 pub struct Permit {
     admission: Arc<Admission>,
+    caps: Caps,
     client: IpAddr,
     pub(super) sandbox: SandboxId,
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let Caps { per_client, per_sandbox } = self.admission.caps;
+        let Caps { per_client, per_sandbox } = self.caps;
         if per_client == 0 && per_sandbox == 0 {
             return;
         }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -19,7 +19,9 @@ pub(super) struct Record {
     pub(super) id: u64,
     pub(super) sandbox: SandboxId,
     pub(super) client: SocketAddr,
-    pub(super) endpoint: SocketAddr,
+    endpoint: Mutex<SocketAddr>,
+    /// Idle time and lifetime of this one, where they are not the configured ones of streams.
+    pub(super) limits: OnceLock<(Duration, Duration)>,
     /// Who moves its bytes now: an index in [`Engine::ALL`].
     engine: AtomicU8,
     pub(super) opened: Instant,
@@ -125,7 +127,8 @@ impl Record {
             id,
             sandbox,
             client,
-            endpoint,
+            endpoint: Mutex::new(endpoint),
+            limits: OnceLock::new(),
             engine: AtomicU8::new(engine as u8),
             opened: Instant::now(),
             user: engine,
@@ -138,6 +141,15 @@ impl Record {
             switch: AtomicU8::new(0),
             told: Notify::new(),
         }
+    }
+
+    /// Where its upstream is.
+    pub(super) fn endpoint(&self) -> SocketAddr {
+        *locked(&self.endpoint)
+    }
+
+    pub(super) fn set_endpoint(&self, endpoint: SocketAddr) {
+        *locked(&self.endpoint) = endpoint;
     }
 
     /// Who moves its bytes now.
@@ -257,7 +269,7 @@ impl Record {
             id: self.id,
             sandbox: self.sandbox.clone(),
             client: self.client,
-            endpoint: self.endpoint,
+            endpoint: self.endpoint(),
             engine: self.engine().label(),
             bytes_up: self.bytes(Direction::Up),
             bytes_down: self.bytes(Direction::Down),

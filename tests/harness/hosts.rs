@@ -1,0 +1,227 @@
+//! Three hosts in a row, client, gateway and pod, and a stranger: network namespaces with cables, for IPv4 and IPv6.
+//!
+//! ```text
+//!            ours                     gateway                   pod
+//!   this host (admin port) ------- eth "...p"
+//!            client                     |
+//!        10.214.1.2  eth -------- clients  10.214.1.1
+//!                                    pods  10.214.2.1 -------- eth  10.214.2.2
+//!            stranger                   |
+//!        10.214.3.2  eth ------ strangers  10.214.3.1
+//! ```
+//!
+//! The gateway's host routes between the two, so that the same stories can be told without a gateway. The addresses
+//! are seen by nobody else, and so are the same in every story.
+
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+
+use anyhow::Result;
+
+use crate::need::{Need, is_missing};
+use crate::netns::{Namespace, NetNs};
+
+/// How the hosts speak with each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+/// One of the cables at the gateway's host, by its device there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cable {
+    /// To the client.
+    Clients,
+    /// To the pod.
+    Pods,
+    /// To the stranger.
+    Strangers,
+}
+
+/// The three. Dropping them removes everything.
+pub struct Hosts {
+    /// First, so that it goes first: its ends of the pairs take the others along.
+    gateway: NetNs,
+    /// Where clients are.
+    pub client: Namespace,
+    /// Where pods are.
+    pub pod: Namespace,
+    /// Where somebody is who has nothing to do with the stream.
+    pub stranger: Namespace,
+    family: Family,
+}
+
+/// The device of the client's and the pod's host.
+pub const DEVICE: &str = "eth";
+
+impl Cable {
+    /// The name of its device at the gateway's host.
+    #[must_use]
+    pub fn device(self) -> &'static str {
+        match self {
+            Self::Clients => "clients",
+            Self::Pods => "pods",
+            Self::Strangers => "strangers",
+        }
+    }
+
+    /// The address of its end: 1 is the gateway's, 2 the other.
+    fn address(self, family: Family, end: u8) -> IpAddr {
+        let network = match self {
+            Self::Clients => 1,
+            Self::Pods => 2,
+            Self::Strangers => 3,
+        };
+        match family {
+            Family::V4 => [10, 214, network, end].into(),
+            Family::V6 => [0xfd00, 0x214, u16::from(network), 0, 0, 0, 0, u16::from(end)].into(),
+        }
+    }
+}
+
+impl Hosts {
+    /// Whether this machine cannot have them; the story says so then, and returns.
+    pub fn are_missing() -> bool {
+        is_missing(&[Need::Root, Need::Program("ip"), Need::Program("nsenter"), Need::Program("ethtool")])
+    }
+
+    /// All three, up and joined.
+    pub fn joined(family: Family) -> Result<Self> {
+        let [client, pod, stranger] = [Namespace::new()?, Namespace::new()?, Namespace::new()?];
+        let hosts = Self { gateway: NetNs::joined()?, client, pod, stranger, family };
+        // What this machine's own connections use is no part of a story; every kernel has this one, and allows it.
+        for namespace in [&hosts.client, &hosts.pod, hosts.gateway()] {
+            namespace.set("ipv4/tcp_congestion_control", "reno")?;
+        }
+        hosts.gateway().set("ipv4/ip_forward", "1")?;
+        hosts.gateway().set("ipv6/conf/all/forwarding", "1")?;
+        for (cable, other) in hosts.cables() {
+            hosts.join(cable, other)?;
+        }
+        Ok(hosts)
+    }
+
+    /// Every cable, and the host at its other end.
+    fn cables(&self) -> [(Cable, &Namespace); 3] {
+        [(Cable::Clients, &self.client), (Cable::Pods, &self.pod), (Cable::Strangers, &self.stranger)]
+    }
+
+    fn join(&self, cable: Cable, other: &Namespace) -> Result<()> {
+        let (gateway, device) = (self.gateway(), cable.device());
+        gateway.ip(&["link", "add", device, "type", "veth", "peer", "name", DEVICE, "netns", other.name()])?;
+        for family in [Family::V4, Family::V6] {
+            let (flag, bits) = if family == Family::V4 { ("-4", 24) } else { ("-6", 64) };
+            for (end, host, device) in [(1, gateway, device), (2, other, DEVICE)] {
+                let address = format!("{}/{bits}", cable.address(family, end));
+                // Nobody else could have the address, and looking for him takes a second.
+                let quickly: &[&str] = if family == Family::V6 { &["nodad"] } else { &[] };
+                host.ip(&[&[flag, "address", "add", &address, "dev", device], quickly].concat())?;
+                host.ip(&["link", "set", device, "up"])?;
+            }
+            let via = cable.address(family, 1).to_string();
+            other.ip(&[flag, "route", "add", "default", "via", &via])?;
+        }
+        Ok(())
+    }
+
+    /// Where the gateway runs.
+    pub fn gateway(&self) -> &Namespace {
+        self.gateway.namespace()
+    }
+
+    /// Where clients reach the gateway.
+    pub fn gateway_address(&self) -> IpAddr {
+        Cable::Clients.address(self.family, 1)
+    }
+
+    /// Where the gateway's admin port is reached from this host.
+    pub fn admin_address(&self) -> IpAddr {
+        self.gateway.other_address()
+    }
+
+    /// The client's own address.
+    pub fn client_address(&self) -> IpAddr {
+        Cable::Clients.address(self.family, 2)
+    }
+
+    /// The pod's own address.
+    pub fn pod_address(&self) -> IpAddr {
+        Cable::Pods.address(self.family, 2)
+    }
+
+    /// The words that start a program on the gateway's host.
+    pub fn at_gateway(&self) -> [String; 2] {
+        ["nsenter".to_owned(), format!("--net={}", self.gateway().path())]
+    }
+
+    /// Connects from the client's host.
+    pub fn connect(&self, to: SocketAddr) -> Result<TcpStream> {
+        self.client.there(move || Ok(TcpStream::connect(to)?))
+    }
+
+    /// Listens on the pod's host, on a port of the kernel's choice.
+    pub fn listen(&self) -> Result<TcpListener> {
+        let address = Cable::Pods.address(self.family, 2);
+        self.pod.there(move || Ok(TcpListener::bind((address, 0))?))
+    }
+
+    /// Everything on the cables is a packet as a wire carries it: with all of its checksum, and no longer than the
+    /// device's MTU. Without this a packet of 64 KiB may cross whole, its checksum left for a device to finish. And
+    /// as on
+    /// a wire the packets of a stream arrive in their order; a veth pair hands each to the core that sent it, and those
+    /// overtake each other when a sender changes its core.
+    pub fn as_on_a_wire(&self) -> Result<()> {
+        for (host, device) in [
+            (&self.client, DEVICE),
+            (&self.pod, DEVICE),
+            (self.gateway(), Cable::Clients.device()),
+            (self.gateway(), Cable::Pods.device()),
+        ] {
+            // Segmentation needs the device to finish checksums, so it goes with it.
+            host.run("ethtool", &["--offload", device, "tx", "off", "gso", "off", "gro", "off"])?;
+            // Receive packet steering, which keeps a flow on one core; the devices of a namespace are in its own sysfs.
+            let steer = format!("echo 1 > /sys/class/net/{device}/queues/rx-0/rps_cpus");
+            host.run("ip", &["netns", "exec", host.name(), "sh", "-c", &steer])?;
+        }
+        Ok(())
+    }
+
+    /// Nobody looks at whether a sender's address fits the cable that a packet came by, not even where it is an address
+    /// of the gateway's own host.
+    pub fn admit_strangers(&self) -> Result<()> {
+        let devices = [Cable::Clients, Cable::Pods, Cable::Strangers].map(Cable::device);
+        for scope in devices.into_iter().chain(["all"]) {
+            self.gateway().set(&format!("ipv4/conf/{scope}/rp_filter"), "0")?;
+        }
+        self.gateway().set(&format!("ipv4/conf/{}/accept_local", Cable::Strangers.device()), "1")
+    }
+
+    /// Loses packets that arrive at this host from its cable, one in `one_in` at random.
+    pub fn lose(host: &Namespace, one_in: u32) -> Result<()> {
+        let rules = format!(
+            "table netdev loss {{ chain arriving {{ type filter hook ingress device {DEVICE} priority 0; \
+             meta l4proto tcp numgen random mod {one_in} == 0 counter drop; }}; }}"
+        );
+        host.run("nft", &[&rules]).map(drop)
+    }
+
+    /// How many packets were lost there.
+    pub fn lost(host: &Namespace) -> Result<u64> {
+        let rules = host.run("nft", &["list", "table", "netdev", "loss"])?;
+        let mut words = rules.split_whitespace().skip_while(|&word| word != "packets");
+        Ok(words.nth(1).unwrap_or_default().parse()?)
+    }
+}
+
+impl Drop for Hosts {
+    fn drop(&mut self) {
+        // A namespace outlives its name for as long as a socket in it does; the cables do not wait for that.
+        for (cable, _) in self.cables() {
+            if let Err(error) = self.gateway().ip(&["link", "delete", cable.device()]) {
+                eprintln!("a cable of {} stays: {error:#}", self.gateway().name());
+            }
+        }
+    }
+}
