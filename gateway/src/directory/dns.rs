@@ -151,6 +151,11 @@ impl DnsTask {
             tokio::select! {
                 request = self.requests.recv(), if questions.len() < QUESTIONS_MAX => {
                     let Some(Request { id, reply }) = request else { return };
+                    // What was asked for in the same instant as another's question may have its answer by now.
+                    if let Some(known) = self.shared.names().lookup(&id, Instant::now()) {
+                        let _gone = reply.send(known).is_err();
+                        continue;
+                    }
                     let waiters = waiting.entry(id.clone()).or_default();
                     if waiters.is_empty() {
                         questions.spawn(self.question(id));
