@@ -19,11 +19,6 @@ fn type_until(socket: &mut Socket, command: &str, wanted: &str) -> String {
     shown
 }
 
-/// The worker's close. Its end is not waited for: the worker may answer a close with another one.
-fn close(socket: &mut Socket) -> Option<Frame> {
-    std::iter::from_fn(|| socket.frame().ok()).find(|frame| frame.opcode == Opcode::CLOSE)
-}
-
 /// The shell is the same if it has the variable that it was given.
 #[test]
 fn a_shell_outlives_connections_and_workers() {
@@ -34,7 +29,7 @@ fn a_shell_outlives_connections_and_workers() {
     // The command's output comes while nobody is attached.
     type_until(&mut socket, "echo read''y; read -r; echo mean''while", "ready");
     first.leave();
-    assert_eq!(close(&mut socket), Some(Frame::close(1012, "migrating")));
+    socket.expect_close(1012, "migrating").unwrap();
     drop(first);
 
     let second = TerminalWorker::start(&shells).unwrap();
@@ -45,7 +40,8 @@ fn a_shell_outlives_connections_and_workers() {
     type_until(&mut socket, "echo kept=$kept.", "kept=42.");
     assert_eq!(shells.count(), 2);
     type_until(&mut socket, "exit", "exit");
-    assert_eq!(close(&mut socket), Some(Frame::close(1000, "shell ended")));
+    let last = std::iter::from_fn(|| socket.frame().ok()).find(|frame| frame.opcode == Opcode::CLOSE);
+    assert_eq!(last, Some(Frame::close(1000, "shell ended")));
 }
 
 #[test]

@@ -118,9 +118,9 @@ fn attach(request: &Head, connection: &mut Connection, shells: &Shells, is_leavi
     let shell = shells.open(path.rsplit('/').next().unwrap_or_default())?;
     connection.switch(request)?;
     let attachment = shell.attach();
-    let (showing, sender, is_leaving) = (Arc::clone(&shell), connection.sender(), Arc::clone(is_leaving));
-    let shown = thread::spawn(move || showing.show(attachment, &sender, &is_leaving));
-    let typed = shell.type_frames(connection);
+    let (showing, sender, leaving) = (Arc::clone(&shell), connection.sender(), Arc::clone(is_leaving));
+    let shown = thread::spawn(move || showing.show(attachment, &sender, &leaving));
+    let typed = shell.type_frames(connection, is_leaving);
     // Ends the thread that shows.
     shell.detach(attachment);
     shown.join().expect("showing does not panic").or(typed)
@@ -197,10 +197,12 @@ impl Shell {
     }
 
     /// Types what the frames bring, until they end.
-    fn type_frames(&self, connection: &mut Connection) -> Result<()> {
+    fn type_frames(&self, connection: &mut Connection, is_leaving: &AtomicBool) -> Result<()> {
         while let Some(frame) = connection.frame()? {
             match frame.opcode {
                 Opcode::PING => connection.sender().send(&Frame::pong(frame.payload))?,
+                // The answer to our own close, which nobody answers (RFC 6455 section 5.5.1).
+                Opcode::CLOSE if is_leaving.load(Ordering::Acquire) || locked(&self.screen).is_over => return Ok(()),
                 Opcode::CLOSE => return connection.sender().send(&frame),
                 Opcode::PONG => {}
                 _ => (&self.keyboard).write_all(&frame.payload)?,
