@@ -32,18 +32,23 @@ pub(crate) enum Place {
 /// # Errors
 ///
 /// Without ip(8), and where a new namespace cannot be set up.
-pub(crate) fn settle() -> Result<Place> {
+pub(crate) fn settle() -> Result<()> {
     match unshare(CloneFlags::CLONE_NEWNET) {
-        Err(Errno::EPERM) => return Ok(Place::Machine),
+        Err(Errno::EPERM) => return Ok(()),
         done => done.context("make a network namespace")?,
     }
     let up = Command::new("ip").args(["link", "set", "lo", "up"]).status().context("run ip")?;
     ensure!(up.success(), "ip cannot set up the loopback");
-    fs::write(SETTING, CHOICE).with_context(|| format!("write {SETTING}"))?;
-    Ok(Place::Own)
+    fs::write(SETTING, CHOICE).with_context(|| format!("write {SETTING}"))
 }
 
 impl Place {
+    /// Where this thread is. Who cannot see the network of the first process has not left it either.
+    pub(crate) fn here() -> Self {
+        let network = |of: &str| fs::read_link(format!("/proc/{of}/ns/net")).ok();
+        if network("1").is_some_and(|first| network("thread-self") != Some(first)) { Self::Own } else { Self::Machine }
+    }
+
     /// For the head of a report.
     pub(crate) fn describe(self) -> String {
         let control = fs::read_to_string(SETTING).unwrap_or_default();
@@ -95,7 +100,8 @@ mod tests {
         let machine = fs::read_to_string(SETTING).unwrap();
         // Only this thread goes there.
         let found = std::thread::spawn(|| {
-            let place = settle().unwrap();
+            settle().unwrap();
+            let place = Place::here();
             let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
             let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
             let _accepted = listener.accept().unwrap();

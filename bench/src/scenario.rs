@@ -3,6 +3,7 @@
 use crate::web::Kind;
 
 /// One row of cases in the tables.
+#[derive(Clone, Copy)]
 pub(crate) struct Case {
     pub(crate) scenario: &'static str,
     pub(crate) name: &'static str,

@@ -23,10 +23,12 @@ use crate::load::crowd::{Crowd, Helper};
 use crate::load::size::Size;
 use crate::scenario::{Case, IDLE_STREAMS, LEADERS};
 use crate::subject::{Running, Scene, Started, Subject, sandbox_id};
+use crate::topology::Network;
 use capacity::Carried;
 use crosscheck::Soaked;
 use phase::{Sample, phase};
 
+use course::progress;
 pub(crate) use course::{Wanted, run};
 
 /// Clients, pods and workers: one of each per processor, on whatever processor the scheduler finds, for everybody
@@ -122,6 +124,7 @@ pub(crate) type Contender = (String, Running);
 
 /// Pods and subjects that run.
 pub(crate) struct Stage {
+    pub(crate) network: Network,
     pub(crate) pods: Vec<SocketAddr>,
     helpers: Vec<Helper>,
     pub(crate) subjects: Vec<Contender>,
@@ -132,15 +135,16 @@ pub(crate) const NOISY: (&str, &str) = (mix::ALONE, mix::BESIDE);
 
 impl Stage {
     /// Pods, a process each, in the `role` of streams' or of visitors'. Nothing stands before them yet.
-    pub(crate) fn of_pods(role: &str) -> Result<Self> {
-        let mut helpers = (0..processors()).map(|_| Helper::start(role)).collect::<Result<Vec<_>>>()?;
+    pub(crate) fn of_pods(network: &Network, role: &str) -> Result<Self> {
+        let mut helpers = (0..processors()).map(|_| Helper::pod(network, role)).collect::<Result<Vec<_>>>()?;
         let pods = helpers.iter_mut().map(|pod| Ok(pod.line()?.parse()?)).collect::<Result<Vec<SocketAddr>>>()?;
-        Ok(Self { pods, helpers, subjects: Vec::new() })
+        Ok(Self { network: network.clone(), pods, helpers, subjects: Vec::new() })
     }
 
     /// What is to be served before these pods, by as many sandboxes, or one per pod.
     pub(crate) fn scene(&self, sandboxes: usize, redis: Option<SocketAddr>) -> Scene<'_> {
-        Scene { pods: &self.pods, workers: processors(), sandboxes: sandboxes.max(self.pods.len()), redis }
+        let sandboxes = sandboxes.max(self.pods.len());
+        Scene { listen: self.network.gateway(), pods: &self.pods, workers: processors(), sandboxes, redis }
     }
 
     /// Starts the subjects before the pods.
@@ -152,7 +156,8 @@ impl Stage {
     ) -> Result<()> {
         for subject in subjects {
             let name = subject.name();
-            match subject.start(&self.scene(sandboxes, redis)).with_context(|| format!("start {name}"))? {
+            let started = subject.start(&self.scene(sandboxes, redis)).or_else(|error| not_started(&name, &error))?;
+            match started {
                 Started::Running(running) => self.subjects.push((name, running)),
                 Started::Skipped(why) => {
                     let entry = (name, why);
@@ -183,13 +188,24 @@ impl Stage {
     }
 }
 
+/// One program that does not work here is no reason to measure none of the others.
+fn not_started(name: &str, error: &anyhow::Error) -> Result<Started> {
+    let error = format!("{error:#}");
+    progress(&format!("{name} does not start: {error}"))?;
+    // Behind the first line is the program's log, whose last line says why.
+    let mut lines = error.lines().filter(|line| !line.trim().is_empty());
+    let first = lines.next().unwrap_or_default();
+    let last = lines.next_back().map(|line| format!(" {line}")).unwrap_or_default();
+    Ok(Started::Skipped(format!("it does not start: {first}{last}")))
+}
+
 /// Streams that all do the same: as much as a subject takes, and at a rate that everybody can take.
 fn measure(stage: &Stage, field: &[&Contender], case: &Case, effort: Effort) -> Result<CaseResult> {
     let streams = case.streams.min(effort.streams_max);
     let mut crowds = Vec::new();
     let mut series = Vec::new();
     for (name, running) in field {
-        let mut crowd = Crowd::start(processors().min(streams))?;
+        let mut crowd = Crowd::start(&stage.network, processors().min(streams))?;
         crowd.open(streams, |stream| stage.target(running, stream)).with_context(|| name.clone())?;
         crowds.push(crowd);
         series.push(Series { subject: name.clone(), closed: Vec::new(), paced: Vec::new() });
@@ -234,12 +250,12 @@ fn slowest(series: &[Series]) -> f64 {
 }
 
 /// Opens more and more streams through a subject of its own, and reads memory in between.
-fn idle(subject: &dyn Subject, effort: Effort) -> Result<Option<Idle>> {
-    let stage = Stage::of_pods("pod")?;
+fn idle(network: &Network, subject: &dyn Subject, effort: Effort) -> Result<Option<Idle>> {
+    let stage = Stage::of_pods(network, "pod")?;
     let Started::Running(running) = subject.start(&stage.scene(0, None))? else {
         return Ok(None);
     };
-    let mut crowd = Crowd::start(processors())?;
+    let mut crowd = Crowd::start(&stage.network, processors())?;
     // So that nothing is taken for a stream's that the first ones set up once.
     crowd.open(2 * processors(), |stream| stage.target(&running, stream))?;
     let resident = || running.pids.iter().map(|pid| memory::resident(*pid)).sum::<Result<u64>>();

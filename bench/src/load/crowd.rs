@@ -1,7 +1,7 @@
 //! Clients and pods as processes of their own, which this one orders about in lines of JSON.
 
 use std::io::{self, BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::process::{ChildStdin, ChildStdout, Stdio};
 
 use anyhow::{Context as _, Result, bail};
@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::client::Client;
 use super::{Run, Steps, Tally, pod};
+use crate::topology::Network;
 use crate::web::visitor::Visitors;
 use crate::web::{self, Plan};
 
@@ -60,7 +61,8 @@ pub(crate) fn obey() -> Result<()> {
 
 /// A pod process, for streams or for visitors: says where it listens, and serves.
 pub(crate) fn be_pod(is_web: bool) -> Result<()> {
-    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let address: IpAddr = std::env::args().nth(2).context("a pod is told its address")?.parse()?;
+    let listener = TcpListener::bind((address, 0))?;
     writeln!(io::stdout(), "{}", listener.local_addr()?)?;
     if is_web { web::pod::serve(&listener) } else { pod::serve(&listener) }
 }
@@ -73,10 +75,20 @@ pub(crate) struct Helper {
 }
 
 impl Helper {
-    pub(crate) fn start(role: &str) -> Result<Self> {
-        let program = std::env::current_exe()?;
-        let mut process = Process::spawn(&program.to_string_lossy(), |command| {
-            command.arg(role).stdin(Stdio::piped()).stdout(Stdio::piped());
+    /// A client, on the clients' host.
+    fn client(network: &Network) -> Result<Self> {
+        Self::start(network.at_client(), &["client"])
+    }
+
+    /// A pod in the `role` of streams' or of visitors', on the pods' host; its first line is where it listens.
+    pub(crate) fn pod(network: &Network, role: &str) -> Result<Self> {
+        Self::start(network.at_pod(), &[role, &network.pod().to_string()])
+    }
+
+    fn start(mut words: Vec<String>, arguments: &[&str]) -> Result<Self> {
+        words.push(std::env::current_exe()?.to_string_lossy().into_owned());
+        let mut process = Process::spawn(&words[0], |command| {
+            command.args(&words[1..]).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
         })?;
         let child = process.child();
         let input = child.stdin.take().context("a pipe to the process")?;
@@ -139,8 +151,8 @@ impl Total {
 }
 
 impl Crowd {
-    pub(crate) fn start(clients: usize) -> Result<Self> {
-        let clients = (0..clients).map(|_| Helper::start("client")).collect::<Result<_>>()?;
+    pub(crate) fn start(network: &Network, clients: usize) -> Result<Self> {
+        let clients = (0..clients).map(|_| Helper::client(network)).collect::<Result<_>>()?;
         Ok(Self { clients, seed: 0 })
     }
 

@@ -4,7 +4,7 @@ use crate::analysis::{Ratio, median};
 use crate::suite::phase::Sample;
 use crate::suite::{CaseResult, Idle, Results, Series};
 
-const OURS: [&str; 5] = ["copy uring", "copy epoll", "splice", "sockmap", "auto"];
+const OURS: [&str; 6] = ["copy uring", "copy epoll", "splice", "sockmap", "packet", "auto"];
 const HAPROXY: &str = "haproxy";
 const NGINX: &str = "nginx";
 const NGINX_LUA: &str = "nginx lua redis";

@@ -84,7 +84,7 @@ pub(super) fn capacity(stage: &Stage, field: &[&Contender], effort: Effort) -> R
     for (name, running) in field {
         let mut crowds = Vec::new();
         for part in active() {
-            let mut crowd = Crowd::start(processors())?;
+            let mut crowd = Crowd::start(&stage.network, processors())?;
             crowd.open(share(&part, most), |stream| stage.target(running, stream)).with_context(|| name.clone())?;
             crowds.push(crowd);
         }

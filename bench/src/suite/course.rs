@@ -12,6 +12,7 @@ use crate::congestion::Place;
 use crate::plan::{self, Plan, Turn};
 use crate::scenario::{CASES, Case, WEB_CASES, WebCase};
 use crate::subject::Subject;
+use crate::topology::Network;
 use crate::web;
 
 /// What to measure, and where.
@@ -19,7 +20,7 @@ pub(crate) struct Wanted<'a> {
     pub(crate) subjects: &'a [Box<dyn Subject>],
     /// Names of scenarios; none: all.
     pub(crate) scenarios: &'a [String],
-    pub(crate) place: Place,
+    pub(crate) network: &'a Network,
 }
 
 /// One thing after the other.
@@ -41,9 +42,9 @@ const ESTABLISH: Duration = Duration::from_micros(120);
 
 /// Measures what is wanted, within the time.
 pub(crate) fn run(wanted: &Wanted, effort: Effort) -> Result<Results> {
-    let mut results = Results { machine: machine(wanted.place), commit: commit(), ..Results::default() };
+    let mut results = Results { machine: machine(wanted.network), commit: commit(), ..Results::default() };
     let begun = Instant::now();
-    let mut stage = Some(Stage::of_pods("pod")?);
+    let mut stage = Some(Stage::of_pods(wanted.network, "pod")?);
     stage.as_mut().context("it was just made")?.start(wanted.subjects, (0, None), &mut results.skipped)?;
     let steps = steps(wanted.scenarios, effort);
     let outlines = steps.iter().map(|step| step.outline(wanted.subjects.len(), effort)).collect();
@@ -165,14 +166,19 @@ impl Step {
             Self::CrossCheck => {
                 let stage = stage()?;
                 results.soaked = crosscheck::check(stage, &stage.field(is_everybody), effort)?;
-                wanted.place.verify()?;
+                Place::here().verify()?;
             }
             Self::Visits(case) => {
-                results.cases.push(keep(web::measure(wanted.subjects, case, effort, &mut results.skipped)?));
+                results.cases.push(keep(web::measure(
+                    wanted.subjects,
+                    case,
+                    (wanted.network, effort),
+                    &mut results.skipped,
+                )?));
             }
             Self::Idle => {
                 for subject in wanted.subjects {
-                    results.idle.extend(idle(subject.as_ref(), effort)?);
+                    results.idle.extend(idle(wanted.network, subject.as_ref(), effort)?);
                 }
             }
         }
@@ -195,23 +201,24 @@ fn clock(time: Duration) -> String {
     format!("{}:{:02} min", seconds / 60, seconds % 60)
 }
 
-fn progress(text: &str) -> io::Result<()> {
+pub(super) fn progress(text: &str) -> io::Result<()> {
     let mut out = io::stderr().lock();
     let (bold, plain) = if out.is_terminal() { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
     writeln!(out, "{bold}bench{plain} {text}")
 }
 
 /// Kernel, processors and what decides about TCP, for the head of a report.
-fn machine(place: Place) -> String {
+fn machine(network: &Network) -> String {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
     let model = read("/proc/cpuinfo");
     let model = model.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
     format!(
-        "Linux {}, {} processors ({}), {}",
+        "Linux {}, {} processors ({}), {}; {}",
         read("/proc/sys/kernel/osrelease"),
         processors(),
         model.trim_start_matches(['\t', ':', ' ']),
-        place.describe(),
+        Place::here().describe(),
+        network.describe(),
     )
 }
 

@@ -35,7 +35,7 @@ pub(super) fn check(stage: &Stage, field: &[&Contender], effort: Effort) -> Resu
     let mut found = Vec::new();
     for contender in field.iter().filter(|(name, _)| SUBJECTS.contains(&name.as_str())) {
         let (name, running) = contender;
-        let mut crowd = Crowd::start(processors())?;
+        let mut crowd = Crowd::start(&stage.network, processors())?;
         crowd.open(STREAMS.min(effort.streams_max), |stream| stage.target(running, stream))?;
         found.push((*contender, crowd, Soaked { subject: name.clone(), by_idle: vec![], by_soaker: vec![] }));
     }
