@@ -61,10 +61,8 @@ enum Topology {
 
 fn main() -> Result<ExitCode> {
     memory::raise_descriptor_limit()?;
-    if let Some(role) = std::env::args().nth(1) {
-        if let Some(ended) = play(&role) {
-            return ended.map(|()| ExitCode::SUCCESS);
-        }
+    if let Some(ended) = std::env::args().nth(1).and_then(|role| play(&role)) {
+        return ended.map(|()| ExitCode::SUCCESS);
     }
     let options = Options::parse();
     let Some(network) = &options.within else { return keeper::keep(options.topology == Topology::Namespaces) };

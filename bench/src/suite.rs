@@ -1,5 +1,6 @@
 //! The course of a run: subjects take turns in every round, so that what the machine does falls on all of them.
 
+mod idle;
 mod mix;
 
 use std::fs;
@@ -10,7 +11,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use gateway_tests::memory;
 use nix::unistd::Pid;
 use serde::Serialize;
 
@@ -18,10 +18,14 @@ use crate::analysis::median;
 use crate::cpu::{self, Meter};
 use crate::load::Run;
 use crate::load::crowd::{Crowd, Helper, Total};
-use crate::scenario::{CASES, Case, IDLE_STREAMS, WEB_CASES};
+use crate::scenario::{CASES, Case, WEB_CASES};
 use crate::subject::{Running, Scene, Started, Subject, sandbox_id};
 use crate::topology::Network;
 use crate::web;
+
+#[cfg(test)]
+pub(crate) use idle::Weight;
+pub(crate) use idle::{Idle, PerStream, slope};
 
 /// Clients, pods and workers: one of each per processor, on whatever processor the scheduler finds, for everybody
 /// alike.
@@ -77,16 +81,6 @@ pub(crate) struct CaseResult {
     /// Bytes that one message and its answer move.
     pub(crate) bytes: u32,
     pub(crate) series: Vec<Series>,
-}
-
-/// Memory of idle streams through one subject.
-#[derive(Debug, Serialize)]
-pub(crate) struct Idle {
-    pub(crate) subject: String,
-    /// Streams, bytes of the kernel's slabs since none was open, bytes of the subject's resident set since then.
-    pub(crate) steps: Vec<(usize, i64, i64)>,
-    /// Why there is no further step.
-    pub(crate) ended: Option<String>,
 }
 
 /// Everything that a run has found.
@@ -146,7 +140,7 @@ pub(crate) fn run(
     }
     if is_wanted("idle") {
         for subject in subjects {
-            results.idle.extend(idle(network, subject.as_ref(), effort)?);
+            results.idle.extend(idle::measure(network, subject.as_ref(), effort)?);
             progress(&format!("idle {} done", subject.name()))?;
         }
     }
@@ -302,39 +296,6 @@ fn pass(time: Duration) {
 fn slowest(series: &[Series]) -> f64 {
     let rates = series.iter().map(|series| median(&series.closed.iter().map(|s| s.per_second).collect::<Vec<_>>()));
     rates.fold(f64::INFINITY, f64::min)
-}
-
-/// Opens more and more streams through a subject of its own, and reads memory in between.
-fn idle(network: &Network, subject: &dyn Subject, effort: Effort) -> Result<Option<Idle>> {
-    let stage = Stage::of_pods(network, "pod")?;
-    let Started::Running(running) = subject.start(&stage.scene(0, None))? else {
-        return Ok(None);
-    };
-    let mut crowd = Crowd::start(&stage.network, processors())?;
-    // So that nothing is taken for a stream's that the first ones set up once.
-    crowd.open(2 * processors(), |stream| stage.target(&running, stream))?;
-    let resident = || running.pids.iter().map(|pid| memory::resident(*pid)).sum::<Result<u64>>();
-    let (slabs_before, resident_before) = (slabs()?, resident()?);
-    let mut result = Idle { subject: subject.name(), steps: Vec::new(), ended: None };
-    let mut open = 0;
-    let limit = if effort.is_quick { 10_000 } else { usize::MAX }.min(effort.streams_max);
-    for &streams in IDLE_STREAMS.iter().filter(|streams| **streams <= limit) {
-        if let Err(error) = crowd.open(streams - open, |stream| stage.target(&running, stream)) {
-            result.ended = Some(format!("{streams} streams: {error:#}"));
-            break;
-        }
-        open = streams;
-        let grown = |now: u64, before: u64| i64::try_from(now).unwrap_or(0) - i64::try_from(before).unwrap_or(0);
-        result.steps.push((streams, grown(slabs()?, slabs_before), grown(resident()?, resident_before)));
-    }
-    Ok(Some(result))
-}
-
-/// Bytes in the kernel's slabs: sockets, their inodes, files, polls and what else belongs to a stream.
-fn slabs() -> Result<u64> {
-    let text = fs::read_to_string("/proc/meminfo")?;
-    let line = text.lines().find_map(|line| line.strip_prefix("Slab:")).context("no Slab in /proc/meminfo")?;
-    Ok(line.trim().trim_end_matches("kB").trim().parse::<u64>()? << 10)
 }
 
 /// Kernel, processors and what decides about TCP, for the head of a report.
