@@ -1,5 +1,6 @@
 //! What a run found, for people: a Markdown table, and a page with plots that needs nothing but itself.
 
+mod memory;
 mod page;
 mod targets;
 
@@ -8,7 +9,7 @@ use std::fmt::Write as _;
 use crate::analysis::{Ratio, median};
 use crate::suite::capacity::{BOUND_MILLIS, Carried};
 use crate::suite::phase::Sample;
-use crate::suite::{CaseResult, Idle, Results, Series};
+use crate::suite::{CaseResult, Results, Series};
 use crate::web::STAGES;
 
 pub(crate) use page::html;
@@ -78,7 +79,7 @@ pub(crate) fn markdown(results: &Results, title: &str) -> String {
     }
     carried(&mut out, &results.carried);
     if !results.idle.is_empty() {
-        idle(&mut out, &results.idle);
+        memory::table(&mut out, &results.idle);
     }
     steal(&mut out, &results.cases);
     for soaked in &results.soaked {
@@ -183,27 +184,9 @@ fn value(samples: &[Sample], figure: impl Fn(&Sample) -> f64) -> f64 {
     median(&samples.iter().map(figure).collect::<Vec<f64>>())
 }
 
-/// The kernel's share of `direct` is that of clients and pods, and is taken off everybody's.
-fn idle(out: &mut String, idle: &[Idle]) {
-    *out += "\n## idle\n\nBytes per stream: the kernel's slabs beyond those of clients and pods, and the resident \
-             set.\n\n\
-             | subject | streams | slabs | resident | sum |\n|---|---:|---:|---:|---:|\n";
-    let Some(direct) = idle.iter().find(|idle| idle.subject == "direct") else { return };
-    for subject in idle.iter().filter(|idle| idle.subject != "direct") {
-        for (step, base) in subject.steps.iter().zip(&direct.steps) {
-            let per_stream = |bytes: i64| bytes as f64 / step.0 as f64;
-            let (slabs, resident) = (per_stream(step.1 - base.1), per_stream(step.2));
-            let (name, streams) = (&subject.subject, step.0);
-            let _ = writeln!(out, "| {name} | {streams} | {slabs:.0} | {resident:.0} | {:.0} |", slabs + resident);
-        }
-        if let Some(why) = &subject.ended {
-            let _ = writeln!(out, "| {} | {why} | | | |", subject.subject);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::memory::tests::idle;
     use super::*;
     use crate::suite::crosscheck::Soaked;
 
@@ -233,11 +216,6 @@ mod tests {
             cpu_micros: vec![600.0; 5],
             is_at_most,
         };
-        let idle = |subject: &str, slabs, resident| Idle {
-            subject: subject.to_owned(),
-            steps: vec![(1000, slabs, resident)],
-            ended: None,
-        };
         Results {
             machine: "a machine".to_owned(),
             skipped: vec![("sozu".to_owned(), "not installed".to_owned())],
@@ -256,7 +234,7 @@ mod tests {
         assert!(text.contains("| direct | at least 2000 | 1.000"), "{text}");
         assert!(text.contains("| copy | 1500 | 0.750 (0.750 to 0.750) | 600 |"), "{text}");
         assert!(text.contains("20.0 us of CPU per message by the kernel's idle time, 19.0 us by"), "{text}");
-        assert!(text.contains("| copy | 1000 | 8000 | 3000 | 11000 |"), "{text}");
+        assert!(text.contains("| copy | 1000 | 8000 | 0 | 3000 | 0 | 11000 |"), "{text}");
         assert!(text.contains("Skipped: sozu: not installed"), "{text}");
     }
 
@@ -264,7 +242,7 @@ mod tests {
     fn the_page_has_a_bar_per_subject_and_a_dot_per_round() {
         let page = html(&results(), "today");
         assert_eq!(page.matches("rx=\"2\"").count(), 4);
-        assert_eq!(page.matches("<polyline").count(), 2, "memory has a line per subject");
+        assert_eq!(page.matches("<polyline").count(), 1, "memory has a line per subject beside direct");
         assert_eq!(page.matches("<circle").count(), 20);
     }
 }

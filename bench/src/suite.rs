@@ -3,17 +3,16 @@
 pub(crate) mod capacity;
 mod course;
 pub(crate) mod crosscheck;
+mod idle;
 mod mix;
 pub(crate) mod phase;
 
-use std::fs;
 use std::net::SocketAddr;
 use std::slice;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use gateway_tests::memory;
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
@@ -21,7 +20,7 @@ use crate::analysis::median;
 use crate::load::Run;
 use crate::load::crowd::{Crowd, Helper};
 use crate::load::size::Size;
-use crate::scenario::{Case, IDLE_STREAMS, LEADERS};
+use crate::scenario::{Case, LEADERS};
 use crate::subject::{Running, Scene, Started, Subject, sandbox_id};
 use crate::topology::Network;
 use capacity::Carried;
@@ -30,6 +29,10 @@ use phase::{Sample, phase};
 
 use course::progress;
 pub(crate) use course::{Wanted, run};
+
+#[cfg(test)]
+pub(crate) use idle::Weight;
+pub(crate) use idle::{Idle, PerStream, slope};
 
 /// Clients, pods and workers: one of each per processor, on whatever processor the scheduler finds, for everybody
 /// alike.
@@ -94,16 +97,6 @@ impl CaseResult {
     pub(crate) fn new(scenario: &str, name: &str) -> Self {
         Self { scenario: scenario.to_owned(), name: name.to_owned(), ..Self::default() }
     }
-}
-
-/// Memory of idle streams through one subject.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Idle {
-    pub(crate) subject: String,
-    /// Streams, bytes of the kernel's slabs since none was open, bytes of the subject's resident set since then.
-    pub(crate) steps: Vec<(usize, i64, i64)>,
-    /// Why there is no further step.
-    pub(crate) ended: Option<String>,
 }
 
 /// Everything that a run has found.
@@ -247,37 +240,4 @@ pub(crate) fn turn(
 fn slowest(series: &[Series]) -> f64 {
     let rates = series.iter().map(|series| median(&series.closed.iter().map(|s| s.per_second).collect::<Vec<_>>()));
     rates.fold(f64::INFINITY, f64::min)
-}
-
-/// Opens more and more streams through a subject of its own, and reads memory in between.
-fn idle(network: &Network, subject: &dyn Subject, effort: Effort) -> Result<Option<Idle>> {
-    let stage = Stage::of_pods(network, "pod")?;
-    let Started::Running(running) = subject.start(&stage.scene(0, None))? else {
-        return Ok(None);
-    };
-    let mut crowd = Crowd::start(&stage.network, processors())?;
-    // So that nothing is taken for a stream's that the first ones set up once.
-    crowd.open(2 * processors(), |stream| stage.target(&running, stream))?;
-    let resident = || running.pids.iter().map(|pid| memory::resident(*pid)).sum::<Result<u64>>();
-    let (slabs_before, resident_before) = (slabs()?, resident()?);
-    let mut result = Idle { subject: subject.name(), steps: Vec::new(), ended: None };
-    let mut open = 0;
-    let limit = if effort.is_quick { 10_000 } else { usize::MAX }.min(effort.streams_max);
-    for &streams in IDLE_STREAMS.iter().filter(|streams| **streams <= limit) {
-        if let Err(error) = crowd.open(streams - open, |stream| stage.target(&running, stream)) {
-            result.ended = Some(format!("{streams} streams: {error:#}"));
-            break;
-        }
-        open = streams;
-        let grown = |now: u64, before: u64| i64::try_from(now).unwrap_or(0) - i64::try_from(before).unwrap_or(0);
-        result.steps.push((streams, grown(slabs()?, slabs_before), grown(resident()?, resident_before)));
-    }
-    Ok(Some(result))
-}
-
-/// Bytes in the kernel's slabs: sockets, their inodes, files, polls and what else belongs to a stream.
-fn slabs() -> Result<u64> {
-    let text = fs::read_to_string("/proc/meminfo")?;
-    let line = text.lines().find_map(|line| line.strip_prefix("Slab:")).context("no Slab in /proc/meminfo")?;
-    Ok(line.trim().trim_end_matches("kB").trim().parse::<u64>()? << 10)
 }

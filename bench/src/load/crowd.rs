@@ -29,9 +29,18 @@ pub(crate) enum Order {
 /// What it answers.
 #[derive(Debug, Serialize, Deserialize)]
 enum Report {
-    Opened,
+    Opened(Opened),
     Ran(Tally),
     Failed(String),
+}
+
+/// What came of [`Order::Open`].
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Opened {
+    /// How many were established.
+    pub(crate) streams: usize,
+    /// Why there are no more, if there are less than were asked for.
+    pub(crate) refused: Option<String>,
 }
 
 /// A client process: obeys until its standard input ends.
@@ -40,13 +49,10 @@ pub(crate) fn obey() -> Result<()> {
     let mut visitors: Option<Visitors> = None;
     for line in io::stdin().lines() {
         let report = match serde_json::from_str(&line?)? {
-            Order::Open(streams) => streams
-                .into_iter()
-                .try_for_each(|(to, sandbox, seed)| client.open(to, &sandbox, seed))
-                .map(|()| Report::Opened),
+            Order::Open(streams) => Ok(Report::Opened(open(&mut client, &streams))),
             Order::Visit(plan) => Visitors::new(plan).map(|all| {
                 visitors = Some(all);
-                Report::Opened
+                Report::Opened(Opened::default())
             }),
             Order::Run(run) => match &mut visitors {
                 Some(visitors) => visitors.run(&run).map(Report::Ran),
@@ -57,6 +63,19 @@ pub(crate) fn obey() -> Result<()> {
         writeln!(io::stdout(), "{}", serde_json::to_string(&report)?)?;
     }
     Ok(())
+}
+
+/// As many of the streams as there can be.
+fn open(client: &mut Client, streams: &[(SocketAddr, String, u32)]) -> Opened {
+    let mut opened = Opened::default();
+    for (to, sandbox, seed) in streams {
+        if let Err(error) = client.open(*to, sandbox, *seed) {
+            opened.refused = Some(format!("{error:#}"));
+            break;
+        }
+        opened.streams += 1;
+    }
+    opened
 }
 
 /// A pod process, for streams or for visitors: says where it listens, and serves.
@@ -162,6 +181,14 @@ impl Crowd {
 
     /// Establishes `count` more streams; the n-th goes to the address and the sandbox that `target` gives for n.
     pub(crate) fn open(&mut self, count: usize, target: impl Fn(usize) -> (SocketAddr, String)) -> Result<()> {
+        match self.open_most(count, target)?.refused {
+            None => Ok(()),
+            Some(why) => bail!("the load failed: {why}"),
+        }
+    }
+
+    /// The same, and where not all can be had, as many as there are.
+    pub(crate) fn open_most(&mut self, count: usize, target: impl Fn(usize) -> (SocketAddr, String)) -> Result<Opened> {
         let mut shares: Vec<Vec<_>> = self.clients.iter().map(|_| Vec::new()).collect();
         let clients = shares.len();
         for index in 0..count {
@@ -172,7 +199,13 @@ impl Crowd {
         for (client, share) in self.clients.iter_mut().zip(shares) {
             client.order(&Order::Open(share))?;
         }
-        self.clients.iter_mut().try_for_each(|client| client.report().map(drop))
+        let mut all = Opened::default();
+        for client in &mut self.clients {
+            let Report::Opened(opened) = client.report()? else { bail!("a client answered something else") };
+            all.streams += opened.streams;
+            all.refused = all.refused.or(opened.refused);
+        }
+        Ok(all)
     }
 
     /// Makes visitors of all clients; the n-th process gets the n-th plan.

@@ -178,7 +178,7 @@ impl Step {
             }
             Self::Idle => {
                 for subject in wanted.subjects {
-                    results.idle.extend(idle(wanted.network, subject.as_ref(), effort)?);
+                    results.idle.extend(idle::measure(wanted.network, subject.as_ref(), effort)?);
                 }
             }
         }

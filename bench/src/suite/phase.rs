@@ -111,6 +111,6 @@ impl Phase {
 }
 
 #[expect(clippy::disallowed_methods, reason = "a measurement is the passing of time, and nothing else waits here")]
-fn pass(time: Duration) {
+pub(super) fn pass(time: Duration) {
     thread::sleep(time);
 }
