@@ -106,6 +106,8 @@ pub(crate) struct Results {
     /// The commit that was measured, as git names it.
     pub(crate) commit: String,
     pub(crate) skipped: Vec<(String, String)>,
+    /// Steps that failed, and why, also where a second try worked: any of them fails the run.
+    pub(crate) failed: Vec<(String, String)>,
     pub(crate) cases: Vec<CaseResult>,
     pub(crate) carried: Vec<Carried>,
     pub(crate) idle: Vec<Idle>,
