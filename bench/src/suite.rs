@@ -17,6 +17,7 @@ use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
 use crate::analysis::median;
+use crate::congestion;
 use crate::load::Run;
 use crate::load::crowd::{Crowd, Helper};
 use crate::load::size::Size;
@@ -205,6 +206,7 @@ fn measure(stage: &Stage, field: &[&Contender], case: &Case, effort: Effort) -> 
         crowds.push(crowd);
         series.push(Series { subject: name.clone(), closed: Vec::new(), paced: Vec::new() });
     }
+    congestion::verify()?;
     let closed = Run {
         up: case.up,
         down: Size::Exactly(case.down),

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 
 use super::{CaseResult, Effort, Results, Stage, capacity, crosscheck, idle, measure, mix, processors};
-use crate::congestion::Place;
+use crate::congestion;
 use crate::plan::{self, Plan, Turn};
 use crate::scenario::{CASES, Case, WEB_CASES, WebCase};
 use crate::subject::Subject;
@@ -187,7 +187,6 @@ impl Step {
             Self::CrossCheck => {
                 let stage = stage()?;
                 results.soaked = crosscheck::check(stage, &stage.field(is_everybody), effort)?;
-                Place::here().verify()?;
             }
             Self::Visits(case) => {
                 results.cases.push(keep(web::measure(
@@ -239,7 +238,7 @@ fn machine(network: &Network) -> String {
         read("/proc/sys/kernel/osrelease"),
         processors(),
         model.trim_start_matches(['\t', ':', ' ']),
-        Place::here().describe(),
+        congestion::describe(),
         network.describe(),
     )
 }
