@@ -156,7 +156,7 @@ fn steal(out: &mut String, cases: &[CaseResult]) {
         let greatest = steal.iter().copied().fold(0.0, f64::max);
         let _ = write!(
             out,
-            "\nSteal, which is in no figure: {:.1} % of a processor in the median phase, {greatest:.1} % in the worst.\n",
+            "\nSteal, which is in no figure: {:.1} % of a processor in the median phase, {greatest:.1} % at worst.\n",
             median(&steal)
         );
     }

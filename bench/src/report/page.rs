@@ -258,10 +258,10 @@ fn cross_check(out: &mut String, results: &Results) {
 }
 
 fn notes(out: &mut String, results: &Results) {
-    *out += "<section><h2>How to read this</h2><p>Bars are medians of interleaved rounds, dots are rounds, whiskers say \
-             where the true median lies by the sign test; \u{201c}x\u{201d} is the median of the ratios to the first \
-             subject, round by round. CPU is the whole machine's, steal excluded: the segments are the threads of the \
-             subject, those of io-wq inside it, the kernel's workers, and clients and pods; the pale rest ran on no \
+    *out += "<section><h2>How to read this</h2><p>Bars are medians of interleaved rounds, dots are rounds, whiskers \
+             say where the true median lies by the sign test; \u{201c}x\u{201d} is the median of the ratios to the \
+             first subject, round by round. CPU is the whole machine's, steal excluded: the segments are the threads \
+             of the subject, those of io-wq inside it, the kernel's workers, and clients and pods; the rest ran on no \
              thread of theirs. Lines nearer to the bottom are better.</p>";
     if !results.skipped.is_empty() {
         *out += "<h3>Not measured</h3><ul>";

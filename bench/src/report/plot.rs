@@ -53,7 +53,8 @@ pub(super) fn bars(out: &mut String, title: &str, bars: &[Bar]) {
         let tip = tip(bar);
         let _ = write!(
             out,
-            "<rect x=\"{}\" y=\"{top:.0}\" width=\"{:.1}\" height=\"18\" rx=\"2\" fill=\"{whole}\"><title>{tip}</title></rect>",
+            "<rect x=\"{}\" y=\"{top:.0}\" width=\"{:.1}\" height=\"18\" rx=\"2\" fill=\"{whole}\">\
+             <title>{tip}</title></rect>",
             BAR.0,
             scale(bar.value)
         );
@@ -63,8 +64,8 @@ pub(super) fn bars(out: &mut String, title: &str, bars: &[Bar]) {
             let fill = [colour.as_str(), "#8a5fb0", "#c2577a", "var(--limit)"][index.min(3)];
             let _ = write!(
                 out,
-                "<rect class=\"part\" x=\"{left:.1}\" y=\"{top:.0}\" width=\"{width:.1}\" height=\"18\" fill=\"{fill}\">\
-                 <title>{}: {}</title></rect>",
+                "<rect class=\"part\" x=\"{left:.1}\" y=\"{top:.0}\" width=\"{width:.1}\" height=\"18\" \
+                 fill=\"{fill}\"><title>{}: {}</title></rect>",
                 part.name,
                 number(part.value)
             );
@@ -126,13 +127,14 @@ pub(super) fn lines(out: &mut String, title: &str, lines: &[Line], across: &[Mar
         let (colour, dash, line, name) = (colour(name), dash(name), points.join(" "), escaped(name));
         let _ = write!(
             out,
-            "<polyline points=\"{line}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\" {dash}><title>{name}</title>\
-             </polyline>"
+            "<polyline points=\"{line}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\" {dash}>\
+             <title>{name}</title></polyline>"
         );
         let (left, y) = (x(1.0) + 16.0, TOP + 8.0 + 18.0 * row as f64);
         let _ = write!(
             out,
-            "<path d=\"M{left} {y}h16\" stroke=\"{colour}\" stroke-width=\"3\" {dash}/><text x=\"{}\" y=\"{}\">{name}</text>",
+            "<path d=\"M{left} {y}h16\" stroke=\"{colour}\" stroke-width=\"3\" {dash}/>\
+             <text x=\"{}\" y=\"{}\">{name}</text>",
             left + 22.0,
             y + 4.5
         );
