@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod admin;
 #[cfg(test)]
+mod applications;
+#[cfg(test)]
 mod broker;
 #[cfg(test)]
 mod capacity;
