@@ -31,30 +31,28 @@ fn a_development_server_changes_the_page_without_a_reload() {
     let gateway = gateway(&["--service-prefix-keep", &port]);
     let (edge, agent) = two_hops(&[]);
     let browser = Browser::launch().unwrap();
-    edited_live(&browser, &by_host(&gateway, &at_root), &at_root);
+    edited_live(&browser, &by_host(&gateway, &at_root), &at_root, ["first", "second"]);
     wait_stream(&gateway, at_root.address());
-    edited_live(&browser, &by_host(&edge, &at_root), &at_root);
+    edited_live(&browser, &by_host(&edge, &at_root), &at_root, ["second", "third"]);
     wait_stream(&edge, agent.addr());
     wait_stream(&agent, at_root.address());
-    edited_live(&browser, &by_prefix(&gateway, &below), &below);
+    edited_live(&browser, &by_prefix(&gateway, &below), &below, ["first", "second"]);
     wait_stream(&gateway, below.address());
     assert_eq!(opened(&gateway) + opened(&agent), 3.0, "one socket each, and no second attempt");
 }
 
-/// Opens the page at `start`, and edits a module behind its back.
-fn edited_live(browser: &Browser, start: &str, application: &Application) {
+/// Opens the page at `start`, and edits a module of it behind its back.
+fn edited_live(browser: &Browser, start: &str, application: &Application, [before, after]: [&str; 2]) {
     let tab = browser.open(&format!("{start}/")).unwrap();
     wait_at(&tab, &format!("{start}/"));
     let shows = |text: &str| {
         tab.wait_for(&format!("document.querySelector('p').textContent === '{text}'"), PATIENCE).unwrap();
     };
-    shows("first");
+    shows(before);
     tab.evaluate("globalThis.kept = 42").unwrap();
-    application.write(("message.js", "export const text = 'second';")).unwrap();
-    shows("second");
+    application.write(("message.js", &format!("export const text = '{after}';"))).unwrap();
+    shows(after);
     assert_eq!(tab.evaluate("kept").unwrap(), 42, "the same page");
-    tab.navigate("about:blank").unwrap();
-    application.write(("message.js", "export const text = 'first';")).unwrap();
 }
 
 fn opened(gateway: &Gateway) -> f64 {

@@ -4,6 +4,7 @@ use gateway_tests::browser::Browser;
 use gateway_tests::gateway::Gateway;
 use gateway_tests::pod::{Absent, Pod};
 use gateway_tests::wait::PATIENCE;
+use gateway_tests::wire::Head;
 
 use super::{PREFIX, gateway, is_missing, two_hops};
 use crate::scene::ok;
@@ -40,5 +41,5 @@ fn a_page_waits_for_its_port_to_listen() {
     }
     let requests = pod.requests();
     let pages = requests.iter().filter(|request| request.field("sec-fetch-dest") == Some("document"));
-    assert!(pages.map(|request| request.target()).eq(["/start?x"; 3]), "one each, and the same page");
+    assert!(pages.map(Head::target).eq(["/start?x"; 3]), "one each, and the same page");
 }

@@ -23,8 +23,8 @@ fn a_prefix_that_was_not_cut_off_is_not_told_and_still_bounds_the_answer() {
     assert!(!forwarded("", &f).contains("X-Forwarded-Prefix"));
     let outer = Forwarding { client_trusted: true, ..f };
     assert!(forwarded("X-Forwarded-Prefix: /outer\r\n", &outer).contains("X-Forwarded-Prefix: /outer\r\n"));
-    let text = "HTTP/1.1 302 Found\r\nLocation: /vnc/7/lab\r\nSet-Cookie: a=1; Path=/vnc/7/\r\nSet-Cookie: b=1; Path=/\r\n\
-        Content-Length: 0\r\n\r\n";
+    let text = "HTTP/1.1 302 Found\r\nLocation: /vnc/7/lab\r\nSet-Cookie: a=1; Path=/vnc/7/\r\n\
+        Set-Cookie: b=1; Path=/\r\nContent-Length: 0\r\n\r\n";
     let head = response_head(text, ResponseContext::default());
     let asked = request_head("GET /vnc/7/ HTTP/1.1\r\nHost: gw:8080\r\n\r\n");
     let rewrite = ResponseRewrite { request: &asked, set_cookies: &[], close: false, upgrade: false };
