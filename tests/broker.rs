@@ -6,6 +6,7 @@
 mod account;
 mod apart;
 mod before;
+mod crowd;
 mod drain;
 mod ends;
 mod exec;
