@@ -8,7 +8,8 @@ use nix::sys::resource::{Resource, getrlimit};
 use nix::unistd::{SysconfVar, sysconf};
 use serde::{Deserialize, Serialize};
 
-use super::{Effort, Stage, pass, processors};
+use super::phase::pass;
+use super::{Effort, Stage, processors};
 use crate::load::crowd::{Crowd, Opened};
 use crate::scenario::IDLE_STREAMS;
 use crate::subject::{Started, Subject};
