@@ -2,6 +2,7 @@
 
 mod idle;
 mod mix;
+mod slabs;
 
 use std::fs;
 use std::io::{self, Write};

@@ -9,7 +9,7 @@ use nix::sys::resource::{Resource, getrlimit};
 use nix::unistd::{SysconfVar, sysconf};
 use serde::{Deserialize, Serialize};
 
-use super::{Effort, Stage, pass, processors};
+use super::{Effort, Stage, pass, processors, slabs};
 use crate::load::crowd::{Crowd, Opened};
 use crate::scenario::IDLE_STREAMS;
 use crate::subject::{Started, Subject};
@@ -141,10 +141,10 @@ fn workers(streams: usize) -> Result<usize> {
 
 /// Bytes in the kernel's slabs once they no longer change: it frees what the subject before this one had by and by.
 fn settled_slabs() -> Result<u64> {
-    let mut latest = slabs()?;
+    let mut latest = slabs::bytes()?;
     for _ in 0..LOOKS_MAX {
         pass(BETWEEN_LOOKS);
-        let now = slabs()?;
+        let now = slabs::bytes()?;
         if now.abs_diff(latest) <= SETTLED_BYTES {
             return Ok(now);
         }
@@ -161,13 +161,6 @@ const LOOKS_MAX: usize = 25;
 
 /// What may change from one look to the next: of a thousand streams, less than 300 bytes each.
 const SETTLED_BYTES: u64 = 256 << 10;
-
-/// Bytes in the kernel's slabs.
-fn slabs() -> Result<u64> {
-    let text = fs::read_to_string("/proc/meminfo")?;
-    let line = text.lines().find_map(|line| line.strip_prefix("Slab:")).context("no Slab in /proc/meminfo")?;
-    Ok(line.trim().trim_end_matches("kB").trim().parse::<u64>()? << 10)
-}
 
 /// Bytes that the kernel charges to all TCP sockets, in whichever network namespace (`mem` of sockstat in proc(5)).
 fn buffers() -> Result<u64> {
