@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 
 use super::{memory, value};
-use crate::suite::{CaseResult, Results, Sample, Series};
+use crate::suite::phase::Sample;
+use crate::suite::{CaseResult, Results, Series};
 
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;\
     padding:0 1rem;color:#1d2733}\

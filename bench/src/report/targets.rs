@@ -2,7 +2,8 @@
 
 use super::memory;
 use crate::analysis::{Ratio, median};
-use crate::suite::{CaseResult, Results, Sample, Series};
+use crate::suite::phase::Sample;
+use crate::suite::{CaseResult, Results, Series};
 
 pub(super) const OURS: [&str; 6] = ["copy uring", "copy epoll", "splice", "sockmap", "packet", "auto"];
 const HAPROXY: &str = "haproxy";
@@ -97,13 +98,7 @@ mod tests {
         let sample = |round: u32| Sample {
             per_second: 1e6 / cost,
             cpu_micros: cost * (1.0 + f64::from(round) / 100.0),
-            subject_micros: 1.0,
-            kernel_micros: 0.5,
-            steal_percent: 0.0,
-            p50: 10.0,
-            p99: 20.0,
-            p999: 30.0,
-            stages: Vec::new(),
+            ..Sample::default()
         };
         Series {
             subject: subject.to_owned(),
@@ -116,7 +111,7 @@ mod tests {
     fn a_target_is_met_or_missed_against_the_better_peer() {
         let all = [("direct", 10.0), ("copy uring", 36.0), ("sockmap", 30.0), ("haproxy", 40.0), ("nginx", 37.0)];
         let series = all.iter().map(|(name, cost)| series(name, *cost)).collect();
-        let case = CaseResult { scenario: "echo", name: "256 B on 64 streams", bytes: 512, series };
+        let case = CaseResult { series, ..CaseResult::new("echo", "256 B on 64 streams") };
         let text = table(&Results { cases: vec![case], ..Results::default() });
         let row = |start: &str| text.lines().find(|line| line.starts_with(start)).unwrap().to_owned();
         assert!(row("| `copy`, echo of 256 B").contains("missed: 0.973"), "{text}");

@@ -9,7 +9,8 @@ use nix::sys::resource::{Resource, getrlimit};
 use nix::unistd::{SysconfVar, sysconf};
 use serde::{Deserialize, Serialize};
 
-use super::{Effort, Stage, pass, processors, slabs};
+use super::phase::pass;
+use super::{Effort, Stage, processors, slabs};
 use crate::load::crowd::{Crowd, Opened};
 use crate::scenario::IDLE_STREAMS;
 use crate::subject::{Started, Subject};
