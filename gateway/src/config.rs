@@ -40,7 +40,7 @@ use crate::route::SandboxId;
 pub use broker::{BrokerConfig, BrokerPattern, KeepaliveFrame, PatternError, Segment};
 pub use control_plane::ControlPlaneConfig;
 pub use dial::{DialConfig, Growth};
-pub use header::{AuthConfig, DnsConfig, HeaderConfig, HeaderLookup, SecretText};
+pub use header::{AddressBook, AuthConfig, DnsConfig, HeaderConfig, SecretText};
 pub use host_pattern::HostPattern;
 pub use redis::RedisConfig;
 pub use tcp::TcpKeepalive;
@@ -223,6 +223,9 @@ pub struct HttpConfig {
     pub response_timeout: Duration,
     /// What the sandbox sees as Host.
     pub host_header: HostHeader,
+    /// Whether the sandbox sees the cookies of an upgrade. The WebSocket servers of some desktops take heads of 4 KiB
+    /// and no more, and a browser's cookies alone may be longer.
+    pub upgrade_cookies: bool,
     /// How many client connections the process keeps open; 0 derives the limit from RLIMIT_NOFILE and the workers.
     pub connections_max: usize,
 }
@@ -360,6 +363,7 @@ impl Default for HttpConfig {
             body_timeout: Duration::from_secs(60),
             response_timeout: Duration::from_secs(180),
             host_header: HostHeader::Endpoint,
+            upgrade_cookies: true,
             connections_max: 0,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{EngineChoice, HeaderLookup, IoChoice, KeepaliveFrame, LogFormat, OriginPolicy, Sources, WebsocketHint};
+use super::{AddressBook, EngineChoice, IoChoice, KeepaliveFrame, LogFormat, OriginPolicy, Sources, WebsocketHint};
 
 /// A closed set of values with names.
 pub trait Choice: Copy + PartialEq + 'static {
@@ -78,7 +78,7 @@ impl Choice for WebsocketHint {
         &[("redirect", Self::Redirect), ("cookie", Self::Cookie), ("off", Self::Off)];
 }
 
-impl Choice for HeaderLookup {
+impl Choice for AddressBook {
     const PLACEHOLDER: &'static str = "dns|directory";
     const NAMES: &'static [(&'static str, Self)] = &[("dns", Self::Dns), ("directory", Self::Directory)];
 }

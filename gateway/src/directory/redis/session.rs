@@ -284,10 +284,21 @@ impl<'t> Session<'t> {
             if said.is_none() && self.doubts(&id) {
                 continue;
             }
-            if self.shared().cache.store(&id, said, asked_in, now).is_none() {
+            let answer = self.shared().cache.store(&id, said, asked_in, now);
+            if answer.is_none() {
                 tracing::info!(sandbox = %id, "the sandbox has left the directory; its streams are closed");
-                self.task.live.close(&id);
             }
+            self.tell(&id, answer);
+        }
+    }
+
+    /// Says what holds now to those who have connections by what held before. An endpoint that may not be dialled ends
+    /// none: its writer may have slipped, and streams go on.
+    fn tell(&self, id: &SandboxId, answer: Option<Answer>) {
+        match answer {
+            None => self.task.live.close(id),
+            Some(Ok(located)) => self.task.live.located(id, located.generation),
+            Some(Err(_)) => {}
         }
     }
 
