@@ -287,7 +287,7 @@ async fn finish(
 enum Task {
     None,
     Redis(Box<RedisTask>),
-    ControlPlane(ControlPlaneTask),
+    ControlPlane(Box<ControlPlaneTask>),
 }
 
 fn endpoint_rules(
@@ -318,7 +318,7 @@ fn directory(
         }
         DirectoryConfig::ControlPlane(control_plane) => {
             let (directory, task) = Directory::control_plane(control_plane, rules, events, found);
-            Ok((directory, Task::ControlPlane(task)))
+            Ok((directory, Task::ControlPlane(Box::new(task))))
         }
     }
 }

@@ -73,6 +73,12 @@ pub static DIRECTORY: &[Setting] = &[
     ),
     option!("redis-hash", One(redis.hash, kind::TEXT), "The Redis hash that maps sandboxes to endpoints."),
     option!(
+        "redis-state-hash",
+        One(redis.state_hash, kind::TEXT),
+        "The Redis hash that says of a sandbox that it is running, migrating or stopped, under the same field; it need \
+         not be there."
+    ),
+    option!(
         "redis-field-prefix",
         One(redis.field_prefix, kind::TEXT),
         "What stands before a sandbox's id in the names of the hash's fields."
@@ -216,6 +222,12 @@ static ROUTING: &[Setting] = &[
         "service-prefix",
         One(routing.service_prefix, kind::PATH_PREFIX),
         "Where the prefix source lives: NAMESPACE/ID/PORT/... follows."
+    ),
+    option!(
+        "service-prefix-keep",
+        Many(routing.service_prefix_keep, count::<u16, 1, 65_535>()),
+        "A port whose applications know their prefix and get it with every path: Jupyter by its base_url, Vite by its \
+         base."
     ),
     option!(
         "default-sandbox",

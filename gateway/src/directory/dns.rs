@@ -194,6 +194,7 @@ impl DnsTask {
     fn ask(&mut self, id: &SandboxId) {
         if !self.waiting.contains_key(id) {
             self.waiting.insert(id.clone(), Vec::new());
+            self.shared.events.question(LookupSource::Dns);
             self.questions.spawn(self.question(id.clone()));
         }
     }
