@@ -25,7 +25,6 @@ pub(crate) mod environment;
 mod header;
 mod route;
 mod router;
-
 mod file;
 mod suggest;
 
@@ -229,7 +228,7 @@ pub struct HttpConfig {
     pub response_timeout: Duration,
     /// What the sandbox sees as Host.
     pub host_header: HostHeader,
-    /// Whether the sandbox sees the cookies of an upgrade: the servers of some desktops take heads of 4 KiB and no more.
+    /// Whether the sandbox sees the cookies of an upgrade: the servers of some desktops take heads of 4 KiB at most.
     pub upgrade_cookies: bool,
     /// How many client connections the process keeps open; 0 derives the limit from RLIMIT_NOFILE and the workers.
     pub connections_max: usize,

@@ -207,7 +207,7 @@ impl Pool {
         idle.count = 0;
     }
 
-    /// Closes what was idle for too long or was closed by its pod. What is to be reset waits for [`Self::reset_marked`].
+    /// Closes what was idle for too long or was closed by its pod. What is marked waits for [`Self::reset_marked`].
     pub fn sweep(&self) {
         self.retain(|connection| !connection.lease.holds() || self.is_usable(connection));
     }
