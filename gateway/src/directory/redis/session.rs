@@ -167,6 +167,7 @@ impl<'t> Session<'t> {
     pub(super) async fn serve(mut self) -> Ended {
         loop {
             let wake_at = self.wake_at();
+            let has_room = self.flights.len() + self.rounds.len() < FLIGHTS_MAX;
             tokio::select! {
                 // Bounded things first: requests can come without end.
                 biased;
@@ -178,7 +179,7 @@ impl<'t> Session<'t> {
                     return Ended::Failed(error);
                 },
                 () = sleep_until(wake_at) => self.on_time(Instant::now()),
-                request = self.task.requests.recv(), if self.flights.len() + self.rounds.len() < FLIGHTS_MAX => match request {
+                request = self.task.requests.recv(), if has_room => match request {
                     Some(request) => self.ask(request),
                     None => return Ended::Unused,
                 },
@@ -321,8 +322,8 @@ impl<'t> Session<'t> {
         self.jobs.spawn(async move { Done::Sweep { asked_in, values: values.await } });
     }
 
-    /// Ends the streams of sandboxes that have left or are stopped. What the sweep learned of the others is kept: they need no HGET
-    /// now.
+    /// Ends the streams of sandboxes that have left or are stopped. What the sweep learned of the others is kept: they
+    /// need no HGET now.
     fn swept(&mut self, asked_in: u64, values: Values) {
         let now = std::time::Instant::now();
         for (id, held) in values {
