@@ -5,6 +5,8 @@ mod access;
 #[cfg(test)]
 mod admin;
 #[cfg(test)]
+mod applications;
+#[cfg(test)]
 mod broker;
 #[cfg(test)]
 mod capacity;

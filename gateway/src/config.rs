@@ -148,6 +148,8 @@ pub struct RoutingConfig {
     pub agent_prefix: String,
     /// Below which path the prefix source works. Begins and ends with a slash.
     pub service_prefix: String,
+    /// Ports whose applications know their public prefix, and get their paths whole.
+    pub service_prefix_keep: Vec<u16>,
     /// The sandbox of requests that no source covers.
     pub default_sandbox: Option<SandboxId>,
 }
@@ -336,6 +338,7 @@ impl Default for RoutingConfig {
             host: HostRules::default(),
             agent_prefix: "/proxy/".to_owned(),
             service_prefix: "/sandboxes/".to_owned(),
+            service_prefix_keep: Vec::new(),
             default_sandbox: None,
         }
     }

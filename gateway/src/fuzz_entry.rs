@@ -215,6 +215,7 @@ fn forwarding(upstream_target: &[u8]) -> Forwarding<'_> {
         host_header: &HostHeader::Endpoint,
         upstream_target,
         public_prefix: "/vnc/1",
+        keeps_prefix: false,
         agent_prefix: "",
         client_is_edge: false,
         origin: OriginPolicy::Pass,

@@ -18,8 +18,8 @@ fn weighed(idle: &[Idle]) -> Vec<(&Idle, Vec<PerStream>)> {
 
 pub(super) fn table(out: &mut String, idle: &[Idle]) {
     *out += "\n## idle\n\nBytes per stream, beyond those of clients and pods: the kernel's slabs, what it charges to \
-             sockets for what waits in them, the resident set, and the maps and programs that the subject has in the kernel \
-             with or without streams.\n\n\
+             sockets for what waits in them, the resident set, and the maps and programs that the subject has in the \
+             kernel with or without streams.\n\n\
              | subject | streams | slabs | buffers | resident | maps | sum |\n|---|---:|---:|---:|---:|---:|---:|\n";
     let weighed = weighed(idle);
     for (idle, steps) in &weighed {

@@ -224,6 +224,12 @@ static ROUTING: &[Setting] = &[
         "Where the prefix source lives: NAMESPACE/ID/PORT/... follows."
     ),
     option!(
+        "service-prefix-keep",
+        Many(routing.service_prefix_keep, count::<u16, 1, 65_535>()),
+        "A port whose applications know their prefix and get it with every path: Jupyter by its base_url, Vite by its \
+         base."
+    ),
+    option!(
         "default-sandbox",
         Maybe(routing.default_sandbox, kind::SANDBOX_ID),
         "The sandbox that gets the requests which no source covers; without one they are answered with 404."

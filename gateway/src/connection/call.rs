@@ -147,6 +147,7 @@ impl<'a> Call<'a> {
             host_header: self.target.handling.host_header.as_ref().unwrap_or(&config.http.host_header),
             upstream_target: &self.target.upstream_target,
             public_prefix: &self.target.public_prefix,
+            keeps_prefix: self.target.handling.keeps_prefix,
             agent_prefix: &self.target.agent_prefix,
             client_is_edge: self.target.handling.client_is_edge,
             origin: self.target.handling.origin,

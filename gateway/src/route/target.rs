@@ -90,6 +90,8 @@ pub struct Handling {
     pub consumes_authorization: bool,
     /// The fields that name the sandbox stay behind.
     pub strips_sandbox_headers: bool,
+    /// The sandbox knows [`Target::public_prefix`] and finds it in the path: it is not told again what was cut off.
+    pub keeps_prefix: bool,
     /// The client is another gateway, and this one its host agent: Location gets the prefix as a path alone, and
     /// cookies keep their paths, for the other gateway is the one that knows the public side.
     pub client_is_edge: bool,

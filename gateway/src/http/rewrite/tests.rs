@@ -19,6 +19,7 @@ fn forwarding() -> Forwarding<'static> {
         host_header: &ENDPOINT,
         upstream_target: b"/x?y",
         public_prefix: "/vnc/7",
+        keeps_prefix: false,
         agent_prefix: "",
         client_is_edge: false,
         origin: OriginPolicy::Pass,
