@@ -6,6 +6,7 @@
 mod account;
 mod apart;
 mod before;
+mod crowd;
 mod ends;
 mod exec;
 mod frames;

@@ -1,6 +1,8 @@
 //! The list of stories.
 
 #[cfg(test)]
+mod access;
+#[cfg(test)]
 mod admin;
 #[cfg(test)]
 mod applications;

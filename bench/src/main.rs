@@ -16,15 +16,17 @@ mod web;
 use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, ExitCode};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
 use gateway_tests::{memory, target};
 
 use load::crowd;
+use subject::Subject;
 use suite::{Effort, Results};
+use topology::{Network, keeper};
 
 /// Measure the gateway beside the same traffic without it. Say what to measure, or nothing for everything.
 #[derive(Parser)]
@@ -35,29 +37,69 @@ struct Options {
     /// Two rounds of a tenth of a second, which measure nothing, and show that the suite works.
     #[arg(long, conflicts_with = "quick")]
     smoke: bool,
+    /// Where clients, gateway and pods are.
+    #[arg(long, value_enum, default_value_t = Topology::Loopback)]
+    topology: Topology,
+    /// Only these subjects beside `direct`, by their names in the tables; repeatable.
+    #[arg(long = "subject", value_name = "NAME")]
+    subjects: Vec<String>,
+    /// What this program tells itself once it has built the network: the suite is to run here.
+    #[arg(long, hide = true, value_name = "NETWORK", value_parser = |text: &str| anyhow::Ok(Network::from(text)))]
+    within: Option<Network>,
     #[arg(value_parser = clap::builder::PossibleValuesParser::new(scenario::SCENARIOS))]
     scenarios: Vec<String>,
 }
 
-fn main() -> Result<()> {
+/// See [`Network`].
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Topology {
+    /// All on this machine's loopback, which flatters some engines.
+    Loopback,
+    /// Three hosts joined by veth: network namespaces, which only root may make.
+    Namespaces,
+}
+
+fn main() -> Result<ExitCode> {
     memory::raise_descriptor_limit()?;
-    // The roles of the processes that the suite starts; not for people, hence not among the options.
-    match std::env::args().nth(1).as_deref() {
-        Some("client") => return crowd::obey(),
-        Some("pod") => return crowd::be_pod(false),
-        Some("web-pod") => return crowd::be_pod(true),
-        // What `cargo xtask bench` asks for before it measures, and the check of what it got.
-        Some("peer-packages") => return Ok(writeln!(io::stdout(), "{}", peer::packages())?),
-        Some("install-peers") => return peer::install(),
-        Some("check-peers") => return peer::check::run(),
-        _ => {}
+    if let Some(ended) = std::env::args().nth(1).and_then(|role| play(&role)) {
+        return ended.map(|()| ExitCode::SUCCESS);
     }
     let options = Options::parse();
-    let results = suite::run(&subject::all(), &options.scenarios, options.effort())?;
-    write(&results)
+    let Some(network) = &options.within else { return keeper::keep(options.topology == Topology::Namespaces) };
+    keeper::unblock_signals()?;
+    let results = suite::run(network, &options.subjects()?, &options.scenarios, options.effort())?;
+    write(&results)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The roles of the processes that the suite starts; not for people, hence not among the options.
+fn play(role: &str) -> Option<Result<()>> {
+    Some(match role {
+        "client" => crowd::obey(),
+        "pod" => crowd::be_pod(false),
+        "web-pod" => crowd::be_pod(true),
+        // What `cargo xtask bench` asks for before it measures, and the check of what it got.
+        "peer-packages" => writeln!(io::stdout(), "{}", peer::packages()).map_err(Into::into),
+        "install-peers" => peer::install(),
+        "check-peers" => peer::check::run(),
+        _ => return None,
+    })
 }
 
 impl Options {
+    fn subjects(&self) -> Result<Vec<Box<dyn Subject>>> {
+        let mut subjects = subject::all();
+        for wanted in &self.subjects {
+            ensure!(subjects.iter().any(|subject| subject.name() == *wanted), "there is no subject called {wanted}");
+        }
+        if !self.subjects.is_empty() {
+            // The first is what the others are compared with.
+            let mut number = 0..;
+            subjects.retain(|subject| number.next() == Some(0) || self.subjects.contains(&subject.name()));
+        }
+        Ok(subjects)
+    }
+
     fn effort(&self) -> Effort {
         let effort = |rounds, round, lead, streams_max| Effort {
             rounds,

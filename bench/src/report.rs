@@ -1,12 +1,13 @@
 //! What a run found, for people: a Markdown table, and a page with plots that needs nothing but itself.
 
+mod memory;
 mod page;
 mod targets;
 
 use std::fmt::Write as _;
 
 use crate::analysis::{Ratio, median};
-use crate::suite::{CaseResult, Idle, Results, Sample, Series};
+use crate::suite::{CaseResult, Results, Sample, Series};
 use crate::web::STAGES;
 
 pub(crate) use page::html;
@@ -62,7 +63,7 @@ pub(crate) fn markdown(results: &Results, title: &str) -> String {
         }
     }
     if !results.idle.is_empty() {
-        idle(&mut out, &results.idle);
+        memory::table(&mut out, &results.idle);
     }
     out + &targets::table(results)
 }
@@ -113,27 +114,9 @@ fn value(samples: &[Sample], figure: impl Fn(&Sample) -> f64) -> f64 {
     median(&samples.iter().map(figure).collect::<Vec<f64>>())
 }
 
-/// The kernel's share of `direct` is that of clients and pods, and is taken off everybody's.
-fn idle(out: &mut String, idle: &[Idle]) {
-    *out += "\n## idle\n\nBytes per stream: the kernel's slabs beyond those of clients and pods, and the resident \
-             set.\n\n\
-             | subject | streams | slabs | resident | sum |\n|---|---:|---:|---:|---:|\n";
-    let Some(direct) = idle.iter().find(|idle| idle.subject == "direct") else { return };
-    for subject in idle.iter().filter(|idle| idle.subject != "direct") {
-        for (step, base) in subject.steps.iter().zip(&direct.steps) {
-            let per_stream = |bytes: i64| bytes as f64 / step.0 as f64;
-            let (slabs, resident) = (per_stream(step.1 - base.1), per_stream(step.2));
-            let (name, streams) = (&subject.subject, step.0);
-            let _ = writeln!(out, "| {name} | {streams} | {slabs:.0} | {resident:.0} | {:.0} |", slabs + resident);
-        }
-        if let Some(why) = &subject.ended {
-            let _ = writeln!(out, "| {} | {why} | | | |", subject.subject);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::memory::tests::idle;
     use super::*;
 
     fn sample(per_second: f64, cpu_micros: f64) -> Sample {
@@ -159,11 +142,6 @@ mod tests {
         };
         let series = vec![series("direct", 1.0), series("copy", 2.0)];
         let case = CaseResult { scenario: "echo", name: "256 B", bytes: 512, series };
-        let idle = |subject: &str, slabs, resident| Idle {
-            subject: subject.to_owned(),
-            steps: vec![(1000, slabs, resident)],
-            ended: None,
-        };
         Results {
             machine: "a machine".to_owned(),
             skipped: vec![("sozu".to_owned(), "not installed".to_owned())],
@@ -176,7 +154,7 @@ mod tests {
     fn tables_say_what_was_measured_and_what_was_skipped() {
         let text = markdown(&results(), "today");
         assert!(text.contains("| copy | 500.0 | 40.0 | 1.0 | 0.5 | 1.999 (1.998 to 2.000) |"), "{text}");
-        assert!(text.contains("| copy | 1000 | 8000 | 3000 | 11000 |"), "{text}");
+        assert!(text.contains("| copy | 1000 | 8000 | 0 | 3000 | 0 | 11000 |"), "{text}");
         assert!(text.contains("Skipped: sozu: not installed"), "{text}");
     }
 
@@ -184,7 +162,7 @@ mod tests {
     fn the_page_has_a_bar_per_subject_and_a_dot_per_round() {
         let page = html(&results(), "today");
         assert_eq!(page.matches("rx=\"2\"").count(), 4);
-        assert_eq!(page.matches("<polyline").count(), 2, "memory has a line per subject");
+        assert_eq!(page.matches("<polyline").count(), 1, "memory has a line per subject beside direct");
         assert_eq!(page.matches("<circle").count(), 20);
     }
 }

@@ -72,9 +72,8 @@ pub(crate) const WEB_CASES: &[WebCase] = &[
     },
 ];
 
-/// Streams at which the memory of idle ones is read. A process may have 20,000 descriptors where this was written, and
-/// our workers share that out: 19,000 streams are what surely fits.
-pub(crate) const IDLE_STREAMS: &[usize] = &[1000, 5000, 10_000, 19_000];
+/// Streams at which the memory of idle ones is read.
+pub(crate) const IDLE_STREAMS: &[usize] = &[1000, 5000, 10_000, 20_000];
 
 /// The names that the command line takes.
 pub(crate) const SCENARIOS: [&str; 7] = ["echo", "bulk", "vnc", "noisy", "http", "session", "idle"];

@@ -1,5 +1,6 @@
 //! The course of a run: subjects take turns in every round, so that what the machine does falls on all of them.
 
+mod idle;
 mod mix;
 
 use std::fs;
@@ -10,7 +11,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use gateway_tests::memory;
 use nix::unistd::Pid;
 use serde::Serialize;
 
@@ -18,9 +18,14 @@ use crate::analysis::median;
 use crate::cpu::{self, Meter};
 use crate::load::Run;
 use crate::load::crowd::{Crowd, Helper, Total};
-use crate::scenario::{CASES, Case, IDLE_STREAMS, WEB_CASES};
+use crate::scenario::{CASES, Case, WEB_CASES};
 use crate::subject::{Running, Scene, Started, Subject, sandbox_id};
+use crate::topology::Network;
 use crate::web;
+
+#[cfg(test)]
+pub(crate) use idle::Weight;
+pub(crate) use idle::{Idle, PerStream, slope};
 
 /// Clients, pods and workers: one of each per processor, on whatever processor the scheduler finds, for everybody
 /// alike.
@@ -78,16 +83,6 @@ pub(crate) struct CaseResult {
     pub(crate) series: Vec<Series>,
 }
 
-/// Memory of idle streams through one subject.
-#[derive(Debug, Serialize)]
-pub(crate) struct Idle {
-    pub(crate) subject: String,
-    /// Streams, bytes of the kernel's slabs since none was open, bytes of the subject's resident set since then.
-    pub(crate) steps: Vec<(usize, i64, i64)>,
-    /// Why there is no further step.
-    pub(crate) ended: Option<String>,
-}
-
 /// Everything that a run has found.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Results {
@@ -99,6 +94,7 @@ pub(crate) struct Results {
 
 /// Pods and subjects that run.
 pub(crate) struct Stage {
+    pub(crate) network: Network,
     pub(crate) pods: Vec<SocketAddr>,
     _helpers: Vec<Helper>,
     pub(crate) subjects: Vec<(String, Running)>,
@@ -111,10 +107,15 @@ pub(crate) const NOISY: (&str, &str) = (mix::ALONE, mix::BESIDE);
 type Mixed = fn(&Stage, Effort) -> Result<Vec<CaseResult>>;
 
 /// Measures the named scenarios, or all of them.
-pub(crate) fn run(subjects: &[Box<dyn Subject>], scenarios: &[String], effort: Effort) -> Result<Results> {
-    let mut results = Results { machine: machine(), ..Results::default() };
+pub(crate) fn run(
+    network: &Network,
+    subjects: &[Box<dyn Subject>],
+    scenarios: &[String],
+    effort: Effort,
+) -> Result<Results> {
+    let mut results = Results { machine: machine(network), ..Results::default() };
     let is_wanted = |name: &str| scenarios.is_empty() || scenarios.iter().any(|wanted| wanted == name);
-    let mut stage = Stage::of_pods("pod")?;
+    let mut stage = Stage::of_pods(network, "pod")?;
     stage.start(subjects, (0, None), &mut results.skipped)?;
     let cases = CASES.iter().filter(|case| is_wanted(case.scenario) && (case.in_quick || !effort.is_quick));
     let cases: Vec<&Case> = cases.collect();
@@ -133,13 +134,13 @@ pub(crate) fn run(subjects: &[Box<dyn Subject>], scenarios: &[String], effort: E
     }
     drop(stage);
     for case in WEB_CASES.iter().filter(|case| is_wanted(case.scenario)) {
-        let found = web::measure(subjects, case, effort, &mut results.skipped);
+        let found = web::measure(subjects, case, (network, effort), &mut results.skipped);
         results.cases.push(found.with_context(|| format!("{} {}", case.scenario, case.name))?);
         progress(&format!("{} {} done", case.scenario, case.name))?;
     }
     if is_wanted("idle") {
         for subject in subjects {
-            results.idle.extend(idle(subject.as_ref(), effort)?);
+            results.idle.extend(idle::measure(network, subject.as_ref(), effort)?);
             progress(&format!("idle {} done", subject.name()))?;
         }
     }
@@ -148,15 +149,16 @@ pub(crate) fn run(subjects: &[Box<dyn Subject>], scenarios: &[String], effort: E
 
 impl Stage {
     /// Pods, a process each, in the `role` of streams' or of visitors'. Nothing stands before them yet.
-    pub(crate) fn of_pods(role: &str) -> Result<Self> {
-        let mut helpers = (0..processors()).map(|_| Helper::start(role)).collect::<Result<Vec<_>>>()?;
+    pub(crate) fn of_pods(network: &Network, role: &str) -> Result<Self> {
+        let mut helpers = (0..processors()).map(|_| Helper::pod(network, role)).collect::<Result<Vec<_>>>()?;
         let pods = helpers.iter_mut().map(|pod| Ok(pod.line()?.parse()?)).collect::<Result<Vec<SocketAddr>>>()?;
-        Ok(Self { pods, _helpers: helpers, subjects: Vec::new() })
+        Ok(Self { network: network.clone(), pods, _helpers: helpers, subjects: Vec::new() })
     }
 
     /// What is to be served before these pods, by as many sandboxes, or one per pod.
     pub(crate) fn scene(&self, sandboxes: usize, redis: Option<SocketAddr>) -> Scene<'_> {
-        Scene { pods: &self.pods, workers: processors(), sandboxes: sandboxes.max(self.pods.len()), redis }
+        let sandboxes = sandboxes.max(self.pods.len());
+        Scene { listen: self.network.gateway(), pods: &self.pods, workers: processors(), sandboxes, redis }
     }
 
     /// Starts the subjects before the pods.
@@ -168,7 +170,8 @@ impl Stage {
     ) -> Result<()> {
         for subject in subjects {
             let name = subject.name();
-            match subject.start(&self.scene(sandboxes, redis)).with_context(|| format!("start {name}"))? {
+            let started = subject.start(&self.scene(sandboxes, redis)).or_else(|error| not_started(&name, &error))?;
+            match started {
                 Started::Running(running) => self.subjects.push((name, running)),
                 Started::Skipped(why) => {
                     let entry = (name, why);
@@ -189,12 +192,23 @@ impl Stage {
     }
 }
 
+/// One program that does not work here is no reason to measure none of the others.
+fn not_started(name: &str, error: &anyhow::Error) -> Result<Started> {
+    let error = format!("{error:#}");
+    progress(&format!("{name} does not start: {error}"))?;
+    // Behind the first line is the program's log, whose last line says why.
+    let mut lines = error.lines().filter(|line| !line.trim().is_empty());
+    let first = lines.next().unwrap_or_default();
+    let last = lines.next_back().map(|line| format!(" {line}")).unwrap_or_default();
+    Ok(Started::Skipped(format!("it does not start: {first}{last}")))
+}
+
 fn measure(stage: &Stage, case: &Case, effort: Effort) -> Result<CaseResult> {
     let streams = case.streams.min(effort.streams_max);
     let mut crowds = Vec::new();
     let mut series = Vec::new();
     for (name, running) in &stage.subjects {
-        let mut crowd = Crowd::start(processors().min(streams))?;
+        let mut crowd = Crowd::start(&stage.network, processors().min(streams))?;
         crowd.open(streams, |stream| stage.target(running, stream)).with_context(|| name.clone())?;
         crowds.push(crowd);
         series.push(Series { subject: name.clone(), closed: Vec::new(), paced: Vec::new() });
@@ -284,50 +298,18 @@ fn slowest(series: &[Series]) -> f64 {
     rates.fold(f64::INFINITY, f64::min)
 }
 
-/// Opens more and more streams through a subject of its own, and reads memory in between.
-fn idle(subject: &dyn Subject, effort: Effort) -> Result<Option<Idle>> {
-    let stage = Stage::of_pods("pod")?;
-    let Started::Running(running) = subject.start(&stage.scene(0, None))? else {
-        return Ok(None);
-    };
-    let mut crowd = Crowd::start(processors())?;
-    // So that nothing is taken for a stream's that the first ones set up once.
-    crowd.open(2 * processors(), |stream| stage.target(&running, stream))?;
-    let resident = || running.pids.iter().map(|pid| memory::resident(*pid)).sum::<Result<u64>>();
-    let (slabs_before, resident_before) = (slabs()?, resident()?);
-    let mut result = Idle { subject: subject.name(), steps: Vec::new(), ended: None };
-    let mut open = 0;
-    let limit = if effort.is_quick { 10_000 } else { usize::MAX }.min(effort.streams_max);
-    for &streams in IDLE_STREAMS.iter().filter(|streams| **streams <= limit) {
-        if let Err(error) = crowd.open(streams - open, |stream| stage.target(&running, stream)) {
-            result.ended = Some(format!("{streams} streams: {error:#}"));
-            break;
-        }
-        open = streams;
-        let grown = |now: u64, before: u64| i64::try_from(now).unwrap_or(0) - i64::try_from(before).unwrap_or(0);
-        result.steps.push((streams, grown(slabs()?, slabs_before), grown(resident()?, resident_before)));
-    }
-    Ok(Some(result))
-}
-
-/// Bytes in the kernel's slabs: sockets, their inodes, files, polls and what else belongs to a stream.
-fn slabs() -> Result<u64> {
-    let text = fs::read_to_string("/proc/meminfo")?;
-    let line = text.lines().find_map(|line| line.strip_prefix("Slab:")).context("no Slab in /proc/meminfo")?;
-    Ok(line.trim().trim_end_matches("kB").trim().parse::<u64>()? << 10)
-}
-
 /// Kernel, processors and what decides about TCP, for the head of a report.
-fn machine() -> String {
+fn machine(network: &Network) -> String {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
     let model = read("/proc/cpuinfo");
     let model = model.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
     format!(
-        "Linux {}, {} processors ({}), congestion control {}",
+        "Linux {}, {} processors ({}), congestion control {}; {}",
         read("/proc/sys/kernel/osrelease"),
         processors(),
         model.trim_start_matches(['\t', ':', ' ']),
-        read("/proc/sys/net/ipv4/tcp_congestion_control")
+        read("/proc/sys/net/ipv4/tcp_congestion_control"),
+        network.describe()
     )
 }
 

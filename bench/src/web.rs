@@ -21,6 +21,7 @@ use crate::load::crowd::Crowd;
 use crate::scenario::WebCase;
 use crate::subject::Subject;
 use crate::suite::{self, CaseResult, Effort, Series, Stage, processors};
+use crate::topology::Network;
 
 /// Bytes of a small asset.
 pub(crate) const ASSET_BYTES: usize = 4 << 10;
@@ -67,11 +68,11 @@ const CHANGE_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) fn measure(
     subjects: &[Box<dyn Subject>],
     case: &WebCase,
-    effort: Effort,
+    (network, effort): (&Network, Effort),
     skipped: &mut Vec<(String, String)>,
 ) -> Result<CaseResult> {
     let redis = RedisServer::start_with(&["--save", "", "--appendonly", "no"]).context("start Redis")?;
-    let mut stage = Stage::of_pods("web-pod")?;
+    let mut stage = Stage::of_pods(network, "web-pod")?;
     // A smoke test measures nothing: its directory may be small.
     let sandboxes = case.sandboxes.min(effort.streams_max.saturating_mul(16)).max(stage.pods.len());
     let entries: Vec<_> = stage.scene(sandboxes, None).directory().collect();
@@ -81,7 +82,7 @@ pub(crate) fn measure(
     let mut series = Vec::new();
     for (name, running) in &stage.subjects {
         let processes = processors();
-        let mut crowd = Crowd::start(processes)?;
+        let mut crowd = Crowd::start(&stage.network, processes)?;
         let plan = |index| Plan {
             kind: case.kind,
             visitors: case.visitors / processes,

@@ -17,6 +17,7 @@ mod redis;
 pub mod resolve;
 pub mod table;
 mod tcp;
+mod web_origin;
 
 mod broker;
 mod check;
@@ -66,7 +67,7 @@ pub struct Config {
     pub directory: DirectoryConfig,
     /// The names that the header source looks up.
     pub dns: DnsConfig,
-    /// Which tokens open the sandboxes of the header source.
+    /// Which tokens open the sandboxes of the header, host and prefix sources.
     pub auth: AuthConfig,
     /// Limits and deadlines of the client side.
     pub http: HttpConfig,

@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::value;
-use crate::suite::{CaseResult, Idle, Results, Sample, Series};
+use super::{memory, value};
+use crate::suite::{CaseResult, Results, Sample, Series};
 
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;\
     padding:0 1rem;color:#1d2733}\
@@ -24,7 +24,7 @@ pub(crate) fn html(results: &Results, title: &str) -> String {
         chart(&mut out, case, "CPU per message in us, everybody at the same rate", |s| &s.paced, |s| s.cpu_micros);
         latencies(&mut out, case);
     }
-    memory(&mut out, &results.idle);
+    memory::plot(&mut out, &results.idle);
     out + "</html>\n"
 }
 
@@ -86,10 +86,10 @@ const TOP: f64 = 30.0;
 const HEIGHT: f64 = 220.0;
 
 /// A subject's name, and its points as parts of the plot's width and height.
-type Line<'a> = (&'a str, Vec<(f64, f64)>);
+pub(super) type Line<'a> = (&'a str, Vec<(f64, f64)>);
 
 /// Lines with their names beside them; `marks` are what stands at the axes.
-fn lines(out: &mut String, title: &str, lines: &[Line], across: &[(f64, String)], up: &[(f64, String)]) {
+pub(super) fn lines(out: &mut String, title: &str, lines: &[Line], across: &[(f64, String)], up: &[(f64, String)]) {
     let (x, y) = (|part: f64| LEFT + part * WIDTH, |part: f64| TOP + (1.0 - part) * HEIGHT);
     let _ = write!(out, "<svg viewBox=\"0 0 760 280\" role=\"img\"><text x=\"0\" y=\"16\" class=\"n\">{title}</text>");
     for (part, text) in up {
@@ -130,23 +130,4 @@ fn latencies(out: &mut String, case: &CaseResult) {
     let up = ["10 us", "100 us", "1 ms", "10 ms", "100 ms", "1 s"];
     let up: Vec<_> = up.iter().enumerate().map(|(index, text)| (index as f64 / 5.0, (*text).to_owned())).collect();
     lines(out, "Latency from the intended time of sending, everybody at the same rate", &all, &across, &up);
-}
-
-/// The kernel's slabs beyond those of `direct` and the resident set, by streams.
-fn memory(out: &mut String, idle: &[Idle]) {
-    let Some(direct) = idle.iter().find(|idle| idle.subject == "direct") else { return };
-    let grown = |subject: &Idle| -> Vec<(f64, f64)> {
-        let steps = subject.steps.iter().zip(&direct.steps);
-        steps.map(|(step, base)| (step.0 as f64, (step.1 - base.1 + step.2) as f64 / f64::from(1 << 20))).collect()
-    };
-    let all: Vec<(&str, Vec<(f64, f64)>)> = idle.iter().map(|idle| (idle.subject.as_str(), grown(idle))).collect();
-    let greatest = |of: fn(&(f64, f64)) -> f64| all.iter().flat_map(|(_, steps)| steps).map(of).fold(1.0, f64::max);
-    let (streams, mebibytes) = (greatest(|step| step.0), greatest(|step| step.1));
-    let scaled = |steps: &[(f64, f64)]| steps.iter().map(|(a, b)| (a / streams, b.max(0.0) / mebibytes)).collect();
-    let all: Vec<Line> = all.iter().map(|(name, steps)| (*name, scaled(steps))).collect();
-    let quarters = [0.0, 0.25, 0.5, 0.75, 1.0];
-    let across = quarters.map(|part| (part, format!("{:.0}", part * streams)));
-    let up = quarters.map(|part| (part, format!("{:.0} MiB", part * mebibytes)));
-    *out += "<h2>idle</h2>";
-    lines(out, "Memory by idle streams: slabs beyond those of direct, and resident set", &all, &across, &up);
 }

@@ -88,7 +88,7 @@ fn scenes(stage: &Stage, parts: &[Part], times: usize, effort: Effort) -> Result
         let mut scene = Scene { crowds: Vec::new(), runs: Vec::new() };
         for part in parts {
             let streams = (part.streams * times).min(effort.streams_max);
-            let mut crowd = Crowd::start(processors())?;
+            let mut crowd = Crowd::start(&stage.network, processors())?;
             crowd.open(streams, |stream| stage.target(running, stream)).with_context(|| name.clone())?;
             scene.crowds.push(crowd);
             scene.runs.push(Run {

@@ -47,7 +47,7 @@ pub struct DnsConfig {
 }
 
 /// Which tokens open sandboxes.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuthConfig {
     /// The token that opens every sandbox.
     pub token: Option<SecretText>,
@@ -55,6 +55,10 @@ pub struct AuthConfig {
     pub secret_files: Vec<PathBuf>,
     /// Whether the header source may do without any of these.
     pub allow_unauthenticated: bool,
+    /// How long the cookie that a browser gets for a token is good for, if the token is good for longer.
+    pub cookie_lifetime: Duration,
+    /// Origins of pages elsewhere that may use sandboxes by that cookie.
+    pub origins: Vec<String>,
 }
 
 /// A text that is not printed.
@@ -79,6 +83,18 @@ impl SecretText {
 impl fmt::Debug for SecretText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("SecretText").finish_non_exhaustive()
+    }
+}
+
+impl Default for AuthConfig {
+    fn default() -> Self {
+        Self {
+            token: None,
+            secret_files: Vec::new(),
+            allow_unauthenticated: false,
+            cookie_lifetime: Duration::from_secs(12 * 60 * 60),
+            origins: Vec::new(),
+        }
     }
 }
 

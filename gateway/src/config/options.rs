@@ -36,12 +36,14 @@ macro_rules! option {
 // Behind the macro, which these use.
 mod broker;
 mod streams;
+mod tokens;
 
 /// Every option, by group.
 pub static GROUPS: &[Group] = &[
     Group { title: "Process", options: PROCESS },
     Group { title: "Routing", options: ROUTING },
     Group { title: "Header source", options: HEADER },
+    Group { title: "Tokens", options: tokens::TOKENS },
     Group { title: "Directory", options: DIRECTORY },
     Group { title: "Control plane", options: CONTROL_PLANE },
     Group { title: "HTTP", options: HTTP },
@@ -278,23 +280,6 @@ static HEADER: &[Setting] = &[
         "header-upgrade-origin",
         One(routing.header.upgrade_origin, kind::ORIGIN),
         "What the sandbox sees of an upgrade's Origin: what the client sent, nothing, or its own address."
-    ),
-    option!(
-        "auth-token",
-        Maybe(auth.token, kind::SECRET),
-        "The bearer token that opens every sandbox of the header source. Arguments are public on a machine: give it by \
-         variable or file."
-    ),
-    option!(
-        "auth-secret-file",
-        Many(auth.secret_files, kind::FILE),
-        "A file with the secret that scoped tokens are signed with, 32 bytes at least. Two at most, so that one can \
-         take the other's place."
-    ),
-    option!(
-        "allow-unauthenticated",
-        One(auth.allow_unauthenticated, kind::SWITCH),
-        "Whether the header source may run without --auth-token and --auth-secret-file."
     ),
 ];
 

@@ -4,9 +4,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::account::Account;
-use super::context::Context;
+use super::context::{CLIENTS_SPEAK_TLS, Context};
 use super::inbox::{Inbox, ReadHeadError};
 use super::locate;
+use crate::auth;
 use crate::config::DialConfig;
 use crate::directory::{Endpoint, LocateError, Located};
 use crate::error::Failure;
@@ -109,10 +110,7 @@ impl<'a> Call<'a> {
 
     /// Whose places a stream takes: the client's own address, also behind proxies that are trusted.
     pub(super) fn client_address(&self) -> IpAddr {
-        let trusted = &self.context.config().trusted_proxies;
-        rewrite::client_address(self.head, self.account.client().ip(), |address| {
-            trusted.iter().any(|network| network.contains(&address))
-        })
+        rewrite::client_address(self.head, self.account.client().ip(), |address| self.context.trusts(address))
     }
 
     /// How long the response head may take. The client may ask for less than is configured.
@@ -143,8 +141,8 @@ impl<'a> Call<'a> {
         let client = self.account.client().ip();
         Forwarding {
             client,
-            client_trusted: config.trusted_proxies.iter().any(|net| net.contains(&client)),
-            tls: false,
+            client_trusted: self.context.trusts(client),
+            tls: CLIENTS_SPEAK_TLS,
             endpoint: self.endpoint(),
             host_header: self.target.handling.host_header.as_ref().unwrap_or(&config.http.host_header),
             upstream_target: &self.target.upstream_target,
@@ -154,7 +152,8 @@ impl<'a> Call<'a> {
             client_is_edge: self.target.handling.client_is_edge,
             origin: self.target.handling.origin,
             consumes_authorization: self.target.handling.consumes_authorization,
-            cookie_name: &config.routing.cookie_name,
+            own_cookies: [&config.routing.cookie_name, auth::cookie::NAME],
+            token_parameter: auth::PARAMETER,
             hides_sandbox_headers: self.target.handling.strips_sandbox_headers,
             request_id: self.account.request_id(),
         }

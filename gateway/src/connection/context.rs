@@ -1,6 +1,7 @@
 //! What a connection works with: its worker's own state, and what all workers share.
 
 use std::cell::Cell;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
@@ -16,6 +17,9 @@ use crate::sys::{Driver, TcpTuning};
 use crate::tunnel::{self, LiveStreams, Plan};
 use crate::upstream::Pool;
 
+/// Whether clients speak TLS to the gateway itself. It terminates none.
+pub(super) const CLIENTS_SPEAK_TLS: bool = false;
+
 /// What all workers share.
 pub struct Shared {
     /// A number that tells this process from others in request ids.
@@ -26,7 +30,7 @@ pub struct Shared {
     pub directory: Directory,
     /// Where the sandboxes of the header source are, if it is on.
     pub dns: Option<Dns>,
-    /// Whom the header source lets in.
+    /// Whom the sources let in that ask for tokens.
     pub guard: Guard,
     /// The counters.
     pub metrics: Arc<Metrics>,
@@ -113,6 +117,12 @@ impl Context {
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.shared.config
+    }
+
+    /// Whether the client at `address` is a proxy whose word about its own client is taken.
+    #[must_use]
+    pub fn trusts(&self, address: IpAddr) -> bool {
+        self.config().trusted_proxies.iter().any(|network| network.contains(&address))
     }
 
     /// How many idle upstream connections this worker's descriptor table has room for now.

@@ -8,7 +8,7 @@ use std::str;
 use super::field::{self, Known};
 use super::framing::is_authority;
 use super::head::{ConnectionOptions, Field, Fields};
-use super::{BodyLength, BodyReader, RequestHead, ResponseHead, Version, cookie, location, set_cookie};
+use super::{BodyLength, BodyReader, RequestHead, ResponseHead, Version, cookie, location, query, set_cookie};
 use crate::config::{HostHeader, OriginPolicy};
 
 /// The longest X-Request-Id that is taken over from a client, in bytes.
@@ -43,8 +43,10 @@ pub struct Forwarding<'a> {
     pub origin: OriginPolicy,
     /// The Authorization field was the gateway's.
     pub consumes_authorization: bool,
-    /// The gateway's own cookie, which the sandbox never sees.
-    pub cookie_name: &'a str,
+    /// The gateway's own cookies, which the sandbox never sees.
+    pub own_cookies: [&'a str; 2],
+    /// The query parameter in which a browser brings a token: a Referer that has it stays behind.
+    pub token_parameter: &'a str,
     /// The fields that named the sandbox stay behind.
     pub hides_sandbox_headers: bool,
     /// The id of this request, unless the client brings a good one of its own.
@@ -109,7 +111,7 @@ pub fn request(head: &RequestHead, upgrade: bool, f: &Forwarding<'_>, out: &mut 
     let mut length_written = false;
     for field in head.fields.iter() {
         match field.known {
-            Known::Cookie => append_cookie(&field, f.cookie_name, out),
+            Known::Cookie => append_cookie(&field, &f.own_cookies, out),
             Known::ContentLength if !length_written => {
                 append_length(head.body, out);
                 length_written = true;
@@ -121,6 +123,7 @@ pub fn request(head: &RequestHead, upgrade: bool, f: &Forwarding<'_>, out: &mut 
             Known::Origin if upgrade && f.origin == OriginPolicy::Rewrite => append_own_origin(head, f, out),
             Known::Authorization if f.consumes_authorization => {}
             Known::Other if f.hides_sandbox_headers && names_sandbox(field.name) => {}
+            Known::Other if tells_token(&field, f.token_parameter) => {}
             Known::Other
             | Known::Accept
             | Known::Authorization
@@ -212,6 +215,11 @@ fn names_sandbox(name: &[u8]) -> bool {
     name.get(..PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(PREFIX))
 }
 
+/// Whether a field is a Referer with a token in it: that of a page that was opened before its token was taken away.
+fn tells_token(field: &Field<'_>, parameter: &str) -> bool {
+    field.name.eq_ignore_ascii_case(b"referer") && query::without(field.value, parameter).is_some()
+}
+
 /// The origin of a page that the sandbox served itself, as far as it knows.
 fn append_own_origin(head: &RequestHead, f: &Forwarding<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"Origin: http://");
@@ -219,7 +227,7 @@ fn append_own_origin(head: &RequestHead, f: &Forwarding<'_>, out: &mut Vec<u8>) 
     out.extend_from_slice(b"\r\n");
 }
 
-fn append_cookie(field: &Field<'_>, own: &str, out: &mut Vec<u8>) {
+fn append_cookie(field: &Field<'_>, own: &[&str], out: &mut Vec<u8>) {
     let start = out.len();
     start_field(field.name, out);
     if cookie::append_without(field.value, own, out) {
@@ -250,7 +258,9 @@ fn append_forwarded(head: &RequestHead, f: &Forwarding<'_>, out: &mut Vec<u8>) {
 /// X-Forwarded-Prefix, for applications that make URLs of their own: what a trusted proxy has cut off, and then what
 /// this gateway has.
 fn append_forwarded_prefix(head: &RequestHead, f: &Forwarding<'_>, out: &mut Vec<u8>) {
-    let outer = trusted(head, f, Known::ForwardedPrefix).filter(|prefix| prefix.starts_with(b"/")).unwrap_or_default();
+    let outer = trusted(head, f.client_trusted, Known::ForwardedPrefix)
+        .filter(|prefix| prefix.starts_with(b"/"))
+        .unwrap_or_default();
     let cut_nothing = f.client_is_edge || f.keeps_prefix;
     let own = if cut_nothing { "" } else { f.public_prefix.trim_end_matches('/') };
     let outer = outer.strip_suffix(b"/").unwrap_or(outer);
@@ -259,20 +269,35 @@ fn append_forwarded_prefix(head: &RequestHead, f: &Forwarding<'_>, out: &mut Vec
     }
 }
 
+/// Where the client sees the gateway: scheme and authority, as the gateway sees them or, with `client_trusted`, as the
+/// proxy in front says.
+#[must_use]
+pub fn public_origin(head: &RequestHead, client_trusted: bool, tls: bool) -> (&[u8], &[u8]) {
+    (scheme(head, client_trusted, tls), host(head, client_trusted))
+}
+
 fn public_scheme<'a>(head: &'a RequestHead, f: &Forwarding<'_>) -> &'a [u8] {
-    let own = if f.tls { &b"https"[..] } else { b"http" };
-    let claimed = trusted(head, f, Known::ForwardedProto);
-    claimed.filter(|scheme| scheme.iter().all(u8::is_ascii_alphabetic)).unwrap_or(own)
+    scheme(head, f.client_trusted, f.tls)
 }
 
 fn public_host<'a>(head: &'a RequestHead, f: &Forwarding<'_>) -> &'a [u8] {
+    host(head, f.client_trusted)
+}
+
+fn scheme(head: &RequestHead, client_trusted: bool, tls: bool) -> &[u8] {
+    let own = if tls { &b"https"[..] } else { b"http" };
+    let claimed = trusted(head, client_trusted, Known::ForwardedProto);
+    claimed.filter(|scheme| scheme.iter().all(u8::is_ascii_alphabetic)).unwrap_or(own)
+}
+
+fn host(head: &RequestHead, client_trusted: bool) -> &[u8] {
     // A proxy that is trusted may still pass on what a stranger wrote.
-    trusted(head, f, Known::ForwardedHost).filter(|host| is_authority(host)).unwrap_or_else(|| head.host())
+    trusted(head, client_trusted, Known::ForwardedHost).filter(|host| is_authority(host)).unwrap_or_else(|| head.host())
 }
 
 /// The first value of a field that only a trusted proxy may set. A list has the oldest, the browser's, in front.
-fn trusted<'a>(head: &'a RequestHead, f: &Forwarding<'_>, known: Known) -> Option<&'a [u8]> {
-    if f.client_trusted { head.fields.known(known).flat_map(field::list).next() } else { None }
+fn trusted(head: &RequestHead, client_trusted: bool, known: Known) -> Option<&[u8]> {
+    if client_trusted { head.fields.known(known).flat_map(field::list).next() } else { None }
 }
 
 fn append_location(field: &Field<'_>, prefix: &[u8], f: &Forwarding<'_>, r: &ResponseRewrite<'_>, out: &mut Vec<u8>) {

@@ -19,10 +19,6 @@ fn inside(head: &RequestHead, rules: &RoutingConfig, below: &[u8]) -> Result<Dec
     let ([namespace, sandbox, port], rest) = agent::segments(below)?;
     let (port, _) = host::named(port, sandbox)?;
     let id = SandboxId::in_namespace(host::label(namespace)?, sandbox).map_err(|_| RouteError::Id)?;
-    if rest.is_empty() {
-        // A page's relative URLs would leave the prefix.
-        return Ok(super::add_slash(head));
-    }
     let public_prefix = format!("{}{namespace}/{sandbox}/{port}", rules.service_prefix);
     let keeps_prefix = rules.service_prefix_keep.contains(&port);
     let cut = if keeps_prefix { 0 } else { head.path().len() - rest.len() };
@@ -31,6 +27,13 @@ fn inside(head: &RequestHead, rules: &RoutingConfig, below: &[u8]) -> Result<Dec
         port: Some(port),
         public_prefix,
         handling: Handling { keeps_prefix, ..Handling::default() },
+        misses_slash: rest.is_empty(),
         ..Target::new(id, Source::Prefix, upstream_target)
     }))
+}
+
+/// The path below which everything of a sandbox lies, whatever its port.
+#[must_use]
+pub fn root(sandbox: &SandboxId, rules: &RoutingConfig) -> String {
+    format!("{}{}/{}/", rules.service_prefix, sandbox.namespace(), sandbox.name())
 }

@@ -27,6 +27,9 @@ pub struct Target {
     /// What a host agent between the gateway and the sandbox wants in front of the sandbox's paths, such as
     /// `/proxy/cl-abc/8080`: Location and the paths of cookies lose it. Empty where the upstream is the sandbox.
     pub agent_prefix: String,
+    /// The client's path ends where the slash behind [`Target::public_prefix`] should be: whoever may come in is sent
+    /// to the URL that has it, since a page's relative URLs would leave the prefix.
+    pub misses_slash: bool,
     /// Values of Set-Cookie fields, one each: not empty for a first packet only.
     pub set_cookies: Vec<String>,
     /// What differs from the configured treatment.
@@ -118,6 +121,7 @@ impl Target {
             upstream_target,
             public_prefix: String::new(),
             agent_prefix: String::new(),
+            misses_slash: false,
             set_cookies: Vec::new(),
             handling: Handling::default(),
             mode: Mode::Stream,

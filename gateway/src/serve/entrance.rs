@@ -17,7 +17,8 @@ const SECRET_FILE_BYTES_MAX: u64 = 64 << 10;
 pub(super) fn guard(config: &AuthConfig) -> Result<Guard, ServeError> {
     let secrets: Vec<_> = config.secret_files.iter().map(|path| secret(path)).collect::<Result<_, _>>()?;
     let bearer = config.token.as_ref().and_then(|token| Bearer::new(token.secret()));
-    Ok(Guard { bearer, keys: Keys::new(secrets) })
+    let cookie_lifetime = i64::try_from(config.cookie_lifetime.as_secs()).unwrap_or(i64::MAX);
+    Ok(Guard { bearer, keys: Keys::new(secrets), origins: config.origins.clone(), cookie_lifetime })
 }
 
 /// Reads the secret in a file.

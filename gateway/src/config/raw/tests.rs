@@ -246,6 +246,7 @@ fn text_of(setting: &Setting) -> BoxedStrategy<String> {
         // The header source wants a word about tokens, too.
         "SOURCE" => "path|cookie|host|agent|prefix|broker".boxed(),
         "PATTERN" => "[a-z]{0,3}(\\{port\\}-\\{sandbox\\}|\\{sandbox\\}-p\\{port\\})[0-9]{0,2}".boxed(),
+        "ORIGIN" => "https?://[a-z][a-z0-9-]{0,9}(\\.[a-z]{1,9}){0,2}(:[1-9][0-9]{3})?".boxed(),
         "DOMAIN" => "[a-z][a-z0-9-]{0,9}(\\.[a-z]{1,9}){0,2}".boxed(),
         "ID" => "([a-c]{1,9}/)?[a-z0-9][a-z0-9._-]{0,9}".boxed(),
         "endpoint|pass|mask:TEXT" => "endpoint|pass|mask:[a-z.]{1,9}".boxed(),

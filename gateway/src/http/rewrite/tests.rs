@@ -24,7 +24,8 @@ fn forwarding() -> Forwarding<'static> {
         client_is_edge: false,
         origin: OriginPolicy::Pass,
         consumes_authorization: false,
-        cookie_name: "vnc_session_id",
+        own_cookies: ["vnc_session_id", "gateway_access"],
+        token_parameter: "gateway_token",
         hides_sandbox_headers: false,
         request_id: "id-1",
     }
