@@ -6,6 +6,7 @@ pub(crate) mod crosscheck;
 mod idle;
 mod mix;
 pub(crate) mod phase;
+mod slabs;
 
 use std::net::SocketAddr;
 use std::slice;

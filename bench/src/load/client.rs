@@ -99,7 +99,7 @@ impl Client {
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         );
         socket.write_all(request.as_bytes())?;
-        let head = gateway_tests::bridge::read_head(&mut socket)?;
+        let head = gateway_tests::bridge::read_head(&mut socket).context("no answer to an upgrade")?;
         ensure!(head.starts_with("HTTP/1.1 101 "), "no stream but {head}");
         socket.set_nonblocking(true)?;
         let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLET;
