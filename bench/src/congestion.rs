@@ -8,7 +8,7 @@
 use std::fs;
 use std::process::Command;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
 
@@ -17,15 +17,6 @@ use nix::sched::{CloneFlags, unshare};
 const CHOICE: &str = "reno";
 
 const SETTING: &str = "/proc/sys/net/ipv4/tcp_congestion_control";
-
-/// Where the sockets of a run are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Place {
-    /// In a namespace that nobody else is in.
-    Own,
-    /// Among the machine's, which only root may leave; all subjects have the machine's setting.
-    Machine,
-}
 
 /// Takes this thread, and all that it starts from now on, into a network that has a loopback and nothing else.
 ///
@@ -42,37 +33,37 @@ pub(crate) fn settle() -> Result<()> {
     fs::write(SETTING, CHOICE).with_context(|| format!("write {SETTING}"))
 }
 
-impl Place {
-    /// Where this thread is. Who cannot see the network of the first process has not left it either.
-    pub(crate) fn here() -> Self {
-        let network = |of: &str| fs::read_link(format!("/proc/{of}/ns/net")).ok();
-        if network("1").is_some_and(|first| network("thread-self") != Some(first)) { Self::Own } else { Self::Machine }
-    }
+/// For the head of a report.
+pub(crate) fn describe() -> String {
+    let whose = if is_settled() { "for every socket of the run" } else { "as the machine has it" };
+    format!("congestion control {} {whose}", setting().trim())
+}
 
-    /// For the head of a report.
-    pub(crate) fn describe(self) -> String {
-        let control = fs::read_to_string(SETTING).unwrap_or_default();
-        let whose = if self == Self::Own { "for every socket of the run" } else { "as the machine has it" };
-        format!("congestion control {} {whose}", control.trim())
+/// Looks at all sockets of this network that are established, and how many they are.
+///
+/// # Errors
+///
+/// When one of them has another congestion control: a subject has chosen one.
+pub(crate) fn verify() -> Result<usize> {
+    if !is_settled() {
+        return Ok(0);
     }
+    let output = Command::new("ss").args(["-HtinO", "state", "established"]).output().context("run ss")?;
+    ensure!(output.status.success(), "ss: {}", String::from_utf8_lossy(&output.stderr).trim());
+    let text = String::from_utf8_lossy(&output.stdout);
+    if let Some(socket) = other(&text, CHOICE) {
+        bail!("a socket has another congestion control than {CHOICE}: {socket}");
+    }
+    Ok(text.lines().count())
+}
 
-    /// Looks at all sockets that are established, and how many they are.
-    ///
-    /// # Errors
-    ///
-    /// When one of them has another congestion control: a subject has chosen one.
-    pub(crate) fn verify(self) -> Result<usize> {
-        if self == Self::Machine {
-            return Ok(0);
-        }
-        let output = Command::new("ss").args(["-HtinO", "state", "established"]).output().context("run ss")?;
-        ensure!(output.status.success(), "ss: {}", String::from_utf8_lossy(&output.stderr).trim());
-        let text = String::from_utf8_lossy(&output.stdout);
-        if let Some(socket) = other(&text, CHOICE) {
-            anyhow::bail!("a socket has another congestion control than {CHOICE}: {socket}");
-        }
-        Ok(text.lines().count())
-    }
+/// Whether this network has the choice: without the right to leave the machine's, a run has what that has.
+fn is_settled() -> bool {
+    setting().trim() == CHOICE
+}
+
+fn setting() -> String {
+    fs::read_to_string(SETTING).unwrap_or_default()
 }
 
 /// The first socket, a line each, among whose properties `wanted` is not.
@@ -101,11 +92,10 @@ mod tests {
         // Only this thread goes there.
         let found = std::thread::spawn(|| {
             settle().unwrap();
-            let place = Place::here();
             let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
             let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
             let _accepted = listener.accept().unwrap();
-            (place.verify().unwrap(), place.describe())
+            (verify().unwrap(), describe())
         });
         let (sockets, description) = found.join().unwrap();
         assert_eq!((sockets, description.as_str()), (2, "congestion control reno for every socket of the run"));

@@ -82,8 +82,9 @@ fn main() -> Result<ExitCode> {
     };
     keeper::unblock_signals()?;
     let wanted = Wanted { network, subjects: &options.subjects()?, scenarios: &options.scenarios };
-    write(&suite::run(&wanted, options.effort())?)?;
-    Ok(ExitCode::SUCCESS)
+    let results = suite::run(&wanted, options.effort())?;
+    write(&results)?;
+    Ok(if results.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// The roles of the processes that the suite starts; not for people, hence not among the options.

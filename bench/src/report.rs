@@ -2,6 +2,7 @@
 
 mod memory;
 mod page;
+mod plot;
 mod targets;
 
 use std::fmt::Write as _;
@@ -56,6 +57,9 @@ pub(crate) fn markdown(results: &Results, title: &str) -> String {
             threads of the subject's processes; `io-wq`, the kernel's threads inside them; `kworker`, those of its \
             queues. What is left is clients and pods. `softirq` is time in interrupts, on whatever thread, and so part \
             of the others.\n";
+    for (name, why) in &results.failed {
+        let _ = write!(out, "\nFAILED: {name}: {why}\n");
+    }
     for (name, why) in &results.skipped {
         let _ = write!(out, "\nSkipped: {name}: {why}\n");
     }
@@ -152,7 +156,7 @@ fn steal(out: &mut String, cases: &[CaseResult]) {
         let greatest = steal.iter().copied().fold(0.0, f64::max);
         let _ = write!(
             out,
-            "\nSteal, which is in no figure: {:.1} % of a processor in the median phase, {greatest:.1} % in the worst.\n",
+            "\nSteal, which is in no figure: {:.1} % of a processor in the median phase, {greatest:.1} % at worst.\n",
             median(&steal)
         );
     }
@@ -189,6 +193,7 @@ mod tests {
     use super::memory::tests::idle;
     use super::*;
     use crate::suite::crosscheck::Soaked;
+    use crate::suite::phase::QUANTILES;
 
     fn sample(per_second: f64, cpu_micros: f64) -> Sample {
         Sample {
@@ -219,6 +224,7 @@ mod tests {
         Results {
             machine: "a machine".to_owned(),
             skipped: vec![("sozu".to_owned(), "not installed".to_owned())],
+            failed: vec![("bulk down".to_owned(), "a wrong byte in an answer".to_owned())],
             cases: vec![case],
             idle: vec![idle("direct", 8_000_000, 0), idle("copy", 16_000_000, 3_000_000)],
             carried: [("direct", 2000.0, true), ("copy", 1500.0, false)].map(carried).into(),
@@ -235,14 +241,24 @@ mod tests {
         assert!(text.contains("| copy | 1500 | 0.750 (0.750 to 0.750) | 600 |"), "{text}");
         assert!(text.contains("20.0 us of CPU per message by the kernel's idle time, 19.0 us by"), "{text}");
         assert!(text.contains("| copy | 1000 | 8000 | 0 | 3000 | 0 | 11000 |"), "{text}");
+        assert!(text.contains("FAILED: bulk down: a wrong byte in an answer"), "{text}");
         assert!(text.contains("Skipped: sozu: not installed"), "{text}");
     }
 
     #[test]
     fn the_page_has_a_bar_per_subject_and_a_dot_per_round() {
-        let page = html(&results(), "today");
-        assert_eq!(page.matches("rx=\"2\"").count(), 4);
-        assert_eq!(page.matches("<polyline").count(), 1, "memory has a line per subject beside direct");
-        assert_eq!(page.matches("<circle").count(), 20);
+        let mut results = results();
+        let paced = |sample: &Sample| Sample { quantiles: vec![10.0; QUANTILES.len()], ..sample.clone() };
+        for series in &mut results.cases[0].series {
+            series.paced = series.closed.iter().map(paced).collect();
+        }
+        let page = html(&results, "today");
+        // Throughput, and CPU of both loops, of two subjects; what two carry, and for which CPU; the cross-check's two.
+        assert_eq!(page.matches("rx=\"2\"").count(), 6 + 4 + 2);
+        assert_eq!(page.matches("<circle").count(), 5 * (6 + 4 + 2));
+        assert_eq!(page.matches("class=\"part\"").count(), 4 * 4, "CPU is told apart by whose it is");
+        assert_eq!(page.matches("<polyline").count(), 2 + 1, "latency has a line per subject, and so has memory");
+        assert!(page.contains("class=\"failed\"") && page.contains("sozu"), "{page}");
+        assert!(page.contains("class=\"pending\""), "{page}");
     }
 }

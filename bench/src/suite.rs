@@ -18,6 +18,7 @@ use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
 use crate::analysis::median;
+use crate::congestion;
 use crate::load::Run;
 use crate::load::crowd::{Crowd, Helper};
 use crate::load::size::Size;
@@ -107,6 +108,8 @@ pub(crate) struct Results {
     /// The commit that was measured, as git names it.
     pub(crate) commit: String,
     pub(crate) skipped: Vec<(String, String)>,
+    /// Steps that failed, and why, also where a second try worked: any of them fails the run.
+    pub(crate) failed: Vec<(String, String)>,
     pub(crate) cases: Vec<CaseResult>,
     pub(crate) carried: Vec<Carried>,
     pub(crate) idle: Vec<Idle>,
@@ -204,6 +207,7 @@ fn measure(stage: &Stage, field: &[&Contender], case: &Case, effort: Effort) -> 
         crowds.push(crowd);
         series.push(Series { subject: name.clone(), closed: Vec::new(), paced: Vec::new() });
     }
+    congestion::verify()?;
     let closed = Run {
         up: case.up,
         down: Size::Exactly(case.down),

@@ -127,8 +127,8 @@ fn what_is_slowed_is_seen_as_slower() {
 /// What a proxy needs more than it should, for every message.
 const BURN: Duration = Duration::from_micros(20);
 
-/// Rounds until the verdict has to be there. In nearly every one the slowed proxy is slower by a third, so that it takes
-/// a handful; on a machine that does much else at the same time, some more.
+/// Rounds until the verdict has to be there. In nearly every one the slowed proxy is slower by a third, so that it
+/// takes a handful; on a machine that does much else at the same time, some more.
 const ROUNDS_MAX: usize = 200;
 
 /// A proxy for one stream, which burns processor time before it passes a message on.

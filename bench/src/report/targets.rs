@@ -12,9 +12,25 @@ const NGINX_LUA: &str = "nginx lua redis";
 
 const PENDING: &str = "not in this run";
 
+/// One line of the specification.
+pub(super) struct Target {
+    pub(super) what: String,
+    pub(super) target: String,
+    /// Whether it is met or missed, and by which number.
+    pub(super) found: String,
+}
+
 pub(super) fn table(results: &Results) -> String {
-    let mut out = "\n## Targets\n\n| | target | this run |\n|---|---|---|\n".to_owned();
-    let mut row = |what: &str, target: &str, found: String| out += &format!("| {what} | {target} | {found} |\n");
+    let row = |Target { what, target, found }| format!("| {what} | {target} | {found} |\n");
+    "\n## Targets\n\n| | target | this run |\n|---|---|---|\n".to_owned()
+        + &all(results).into_iter().map(row).collect::<String>()
+}
+
+pub(super) fn all(results: &Results) -> Vec<Target> {
+    let mut all = Vec::new();
+    let mut row = |what: &str, target: &str, found: String| {
+        all.push(Target { what: what.to_owned(), target: target.to_owned(), found });
+    };
     for name in ["256 B on 64 streams", "1 KiB on 64 streams"] {
         let case = results.cases.iter().find(|case| case.scenario == "echo" && case.name == name);
         let what = |engine: &str| format!("`{engine}`, echo of {name}: CPU per message at the same rate");
@@ -40,7 +56,7 @@ pub(super) fn table(results: &Results) -> String {
         }
     }
     row("quiet streams' p99 beside noisy ones", "at most 1.2 of that without them", noisy(results));
-    out
+    all
 }
 
 fn judged(ratio: Option<Ratio>, is_met: impl Fn(f64) -> bool) -> String {

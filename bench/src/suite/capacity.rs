@@ -38,8 +38,8 @@ pub(crate) struct Carried {
 
 /// A search for the border between what is carried and what is not, where one answer may be wrong.
 ///
-/// Doubles until it fails, then goes up and down in steps that become smaller, to one of 9 %: around the border, answers
-/// alternate.
+/// Doubles until it fails, then goes up and down in steps that become smaller, to one of 9 %: around the border,
+/// answers alternate.
 #[derive(Debug, Clone, Copy)]
 struct Search {
     at: f64,

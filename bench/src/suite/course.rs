@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 
 use super::{CaseResult, Effort, Results, Stage, capacity, crosscheck, idle, measure, mix, processors};
-use crate::congestion::Place;
+use crate::congestion;
 use crate::plan::{self, Plan, Turn};
 use crate::scenario::{CASES, Case, WEB_CASES, WebCase};
 use crate::subject::Subject;
@@ -40,12 +40,12 @@ enum Step {
 const START: Duration = Duration::from_millis(400);
 const ESTABLISH: Duration = Duration::from_micros(120);
 
-/// Measures what is wanted, within the time.
+/// Measures what is wanted, within the time. A step that fails is taken once more with subjects that have just been
+/// started, so that one failure does not cost everybody's numbers; it stays among the results, and is the run's.
 pub(crate) fn run(wanted: &Wanted, effort: Effort) -> Result<Results> {
     let mut results = Results { machine: machine(wanted.network), commit: commit(), ..Results::default() };
     let begun = Instant::now();
-    let mut stage = Some(Stage::of_pods(wanted.network, "pod")?);
-    stage.as_mut().context("it was just made")?.start(wanted.subjects, (0, None), &mut results.skipped)?;
+    let mut stage = Some(start(wanted, &mut results)?);
     let steps = steps(wanted.scenarios, effort);
     let outlines = steps.iter().map(|step| step.outline(wanted.subjects.len(), effort)).collect();
     let mut plan = Plan::new(outlines, effort.budget, (effort.round, effort.lead));
@@ -57,15 +57,32 @@ pub(crate) fn run(wanted: &Wanted, effort: Effort) -> Result<Results> {
             continue;
         };
         announce(&plan, round, now)?;
-        if matches!(step, Step::Visits(_) | Step::Idle) {
-            // These have subjects of their own; the others would be in their way.
+        if step.has_subjects_of_its_own() {
+            // The others would be in their way.
             drop(stage.take());
         }
         let effort = Effort { round, ..effort };
-        step.take(wanted, stage.as_ref(), effort, &mut results).with_context(|| plan.name().to_owned())?;
+        for _ in 0..TRIES_MAX {
+            let Err(error) = step.take(wanted, stage.as_ref(), effort, &mut results) else { break };
+            progress(&format!("FAILED: {}: {error:#}", plan.name()))?;
+            results.failed.push((plan.name().to_owned(), format!("{error:#}")));
+            if stage.take().is_some() {
+                stage = Some(start(wanted, &mut results)?);
+            }
+        }
     }
     progress(&format!("measured in {}", clock(begun.elapsed())))?;
     Ok(results)
+}
+
+/// How often a step is taken until it works.
+const TRIES_MAX: usize = 2;
+
+/// Pods, and all subjects before them.
+fn start(wanted: &Wanted, results: &mut Results) -> Result<Stage> {
+    let mut stage = Stage::of_pods(wanted.network, "pod")?;
+    stage.start(wanted.subjects, (0, None), &mut results.skipped)?;
+    Ok(stage)
 }
 
 /// In the order in which they are taken.
@@ -107,6 +124,10 @@ impl Step {
         }
     }
 
+    fn has_subjects_of_its_own(self) -> bool {
+        matches!(self, Self::Visits(_) | Self::Idle)
+    }
+
     /// Whether all subjects take part, or only the leaders, so that the time suffices for the rest.
     fn is_for_everybody(self, effort: Effort) -> bool {
         match self {
@@ -132,7 +153,7 @@ impl Step {
             Self::Visits(case) => (field * rounds, field * case.visitors),
             Self::Idle => (0, field * if effort.is_quick { 10_000 } else { 20_000 }.min(most)),
         };
-        let starts = if matches!(self, Self::Visits(_) | Self::Idle) { field } else { 0 };
+        let starts = if self.has_subjects_of_its_own() { field } else { 0 };
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         plan::Step {
             name: format!("{} {}", self.scenario(), self.name()),
@@ -166,7 +187,6 @@ impl Step {
             Self::CrossCheck => {
                 let stage = stage()?;
                 results.soaked = crosscheck::check(stage, &stage.field(is_everybody), effort)?;
-                Place::here().verify()?;
             }
             Self::Visits(case) => {
                 results.cases.push(keep(web::measure(
@@ -177,6 +197,7 @@ impl Step {
                 )?));
             }
             Self::Idle => {
+                results.idle.clear();
                 for subject in wanted.subjects {
                     results.idle.extend(idle::measure(wanted.network, subject.as_ref(), effort)?);
                 }
@@ -217,7 +238,7 @@ fn machine(network: &Network) -> String {
         read("/proc/sys/kernel/osrelease"),
         processors(),
         model.trim_start_matches(['\t', ':', ' ']),
-        Place::here().describe(),
+        congestion::describe(),
         network.describe(),
     )
 }

@@ -48,8 +48,8 @@ pub(crate) struct Phase {
     window: Duration,
 }
 
-/// Lets the crowds do their runs at the same time. What the first `counted` of them did is what counts; what the machine
-/// spent is for all of them.
+/// Lets the crowds do their runs at the same time. What the first `counted` of them did is what counts; what the
+/// machine spent is for all of them.
 pub(crate) fn phase(
     stage: &Stage,
     (name, running): &Contender,
