@@ -7,12 +7,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use gateway_tests::wait;
 use nix::sys::resource::{Resource, getrlimit};
 use nix::unistd::Pid;
 
-use super::Peer;
 use super::program::Program;
 use super::site::{Launch, Site};
+use super::{Peer, START_LIMIT};
 use crate::subject::Table;
 
 pub(super) const PEER: Peer = Peer {
@@ -42,7 +43,9 @@ fn prepare(site: &Site) -> Result<Launch> {
 /// By its command line on a socket, which changes the map in memory, at once and without a reload.
 fn table(site: &Site, _: Pid) -> Result<Option<Table>> {
     let map = site.path("sandboxes.map");
-    let mut socket = UnixStream::connect(site.path("haproxy.sock")).context("the socket of HAProxy's commands")?;
+    // It gets its name after those for clients are open.
+    let connect = || UnixStream::connect(site.path("haproxy.sock")).ok();
+    let mut socket = wait::until("HAProxy's socket for commands", START_LIMIT, connect)?;
     socket.set_read_timeout(Some(ANSWER_LIMIT))?;
     // One connection for all commands; each answer ends with the next prompt.
     ask(&mut socket, "prompt")?;
