@@ -5,6 +5,8 @@ mod access;
 #[cfg(test)]
 mod admin;
 #[cfg(test)]
+mod applications;
+#[cfg(test)]
 mod broker;
 #[cfg(test)]
 mod capacity;
@@ -26,6 +28,8 @@ mod failures;
 mod header;
 #[cfg(test)]
 mod http_rules;
+#[cfg(test)]
+mod isolation;
 #[cfg(test)]
 mod kernel;
 #[cfg(test)]

@@ -173,7 +173,7 @@ async fn forward(
     match (upgrade, &target.mode) {
         (None, _) => exchange::exchange(inbox, call).await,
         (Some(upgrade), Mode::Stream) => handshake::handshake(inbox, call, &upgrade).await,
-        (Some(upgrade), Mode::Broker { marks_exit }) => session::open(inbox, call, &upgrade, *marks_exit).await,
+        (Some(upgrade), Mode::Broker { .. }) => session::open(inbox, call, &upgrade).await,
     }
 }
 

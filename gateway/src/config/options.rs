@@ -73,6 +73,12 @@ pub static DIRECTORY: &[Setting] = &[
     ),
     option!("redis-hash", One(redis.hash, kind::TEXT), "The Redis hash that maps sandboxes to endpoints."),
     option!(
+        "redis-state-hash",
+        One(redis.state_hash, kind::TEXT),
+        "The Redis hash that says of a sandbox that it is running, migrating or stopped, under the same field; it need \
+         not be there."
+    ),
+    option!(
         "redis-field-prefix",
         One(redis.field_prefix, kind::TEXT),
         "What stands before a sandbox's id in the names of the hash's fields."
@@ -218,6 +224,12 @@ static ROUTING: &[Setting] = &[
         "Where the prefix source lives: NAMESPACE/ID/PORT/... follows."
     ),
     option!(
+        "service-prefix-keep",
+        Many(routing.service_prefix_keep, count::<u16, 1, 65_535>()),
+        "A port whose applications know their prefix and get it with every path: Jupyter by its base_url, Vite by its \
+         base."
+    ),
+    option!(
         "default-sandbox",
         Maybe(routing.default_sandbox, kind::SANDBOX_ID),
         "The sandbox that gets the requests which no source covers; without one they are answered with 404."
@@ -319,6 +331,11 @@ static HTTP: &[Setting] = &[
         One(http.host_header, kind::HOST_HEADER),
         "The Host that the sandbox sees: its own endpoint, what the client sent, or always the same text, with \
          the port where it says {port}."
+    ),
+    option!(
+        "upgrade-cookies",
+        One(http.upgrade_cookies, kind::SWITCH),
+        "Whether the sandbox sees the cookies of an upgrade; some desktops' servers break off at heads over 4 KiB."
     ),
 ];
 

@@ -29,9 +29,11 @@ pub struct Forwarding<'a> {
     pub host_header: &'a HostHeader,
     /// The request target for the sandbox, in origin-form.
     pub upstream_target: &'a [u8],
-    /// What was cut off the client's path to get there, `/vnc/37579`, with or without a slash at its end; empty if
-    /// nothing was.
+    /// What stands before the sandbox's paths as the client sees them, `/vnc/37579`, with or without a slash at its
+    /// end; empty if nothing does.
     pub public_prefix: &'a str,
+    /// That prefix was not cut off: the sandbox knows it, and finds it in the path.
+    pub keeps_prefix: bool,
     /// What a host agent in between wants in front of the sandbox's paths; empty where there is none. With a boundary:
     /// `/proxy/a/80` is not the beginning of `/proxy/a/8080`.
     pub agent_prefix: &'a str,
@@ -43,6 +45,8 @@ pub struct Forwarding<'a> {
     pub consumes_authorization: bool,
     /// The gateway's own cookies, which the sandbox never sees.
     pub own_cookies: [&'a str; 2],
+    /// The sandbox sees the cookies of an upgrade.
+    pub upgrade_cookies: bool,
     /// The query parameter in which a browser brings a token: a Referer that has it stays behind.
     pub token_parameter: &'a str,
     /// The fields that named the sandbox stay behind.
@@ -109,6 +113,7 @@ pub fn request(head: &RequestHead, upgrade: bool, f: &Forwarding<'_>, out: &mut 
     let mut length_written = false;
     for field in head.fields.iter() {
         match field.known {
+            Known::Cookie if upgrade && !f.upgrade_cookies => {}
             Known::Cookie => append_cookie(&field, &f.own_cookies, out),
             Known::ContentLength if !length_written => {
                 append_length(head.body, out);
@@ -188,10 +193,12 @@ const ADDED_BYTES: usize = 256;
 const CHUNKED_LINE: &[u8] = b"Transfer-Encoding: chunked\r\n";
 const UPGRADE_LINES: &[u8] = b"Upgrade: websocket\r\nConnection: Upgrade\r\n";
 
-/// The Host field for the sandbox. HTTP/1.0 may have none to pass on.
+/// The Host field for the sandbox. HTTP/1.0 may have none to pass on; the one that an edge gateway sends is this host
+/// agent's own, and what the browser sent stands beside it.
 fn append_sent_host(head: &RequestHead, f: &Forwarding<'_>, out: &mut Vec<u8>) {
+    let asked = if f.client_is_edge { public_host(head, f) } else { head.host() };
     match f.host_header {
-        HostHeader::Pass if !head.host().is_empty() => out.extend_from_slice(head.host()),
+        HostHeader::Pass if !asked.is_empty() => out.extend_from_slice(asked),
         HostHeader::Mask(text) => {
             let mut parts = text.split("{port}");
             out.extend_from_slice(parts.next().unwrap_or_default().as_bytes());
@@ -257,7 +264,8 @@ fn append_forwarded_prefix(head: &RequestHead, f: &Forwarding<'_>, out: &mut Vec
     let outer = trusted(head, f.client_trusted, Known::ForwardedPrefix)
         .filter(|prefix| prefix.starts_with(b"/"))
         .unwrap_or_default();
-    let own = if f.client_is_edge { "" } else { f.public_prefix.trim_end_matches('/') };
+    let cut_nothing = f.client_is_edge || f.keeps_prefix;
+    let own = if cut_nothing { "" } else { f.public_prefix.trim_end_matches('/') };
     let outer = outer.strip_suffix(b"/").unwrap_or(outer);
     if !outer.is_empty() || !own.is_empty() {
         append_line(b"X-Forwarded-Prefix", &[outer, own.as_bytes()].concat(), out);

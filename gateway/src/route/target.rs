@@ -2,10 +2,11 @@
 //! knows of the way in.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::SandboxId;
-use crate::config::{DialConfig, HostHeader, OriginPolicy};
+use crate::config::{AddressBook, BrokerConfig, DialConfig, HostHeader, OriginPolicy};
 
 /// The sandbox of a request, and how the request looks there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,6 +75,18 @@ pub enum Lookup {
     Address(IpAddr),
 }
 
+impl Lookup {
+    /// Who says where the sandbox is, and hears first when it is no more; `None` where the client says it.
+    #[must_use]
+    pub fn book(&self) -> Option<AddressBook> {
+        match self {
+            Self::Directory => Some(AddressBook::Directory),
+            Self::Dns => Some(AddressBook::Dns),
+            Self::Address(_) => None,
+        }
+    }
+}
+
 /// How one way in treats a request differently from another. The default is what the configuration says.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Handling {
@@ -89,6 +102,8 @@ pub struct Handling {
     pub consumes_authorization: bool,
     /// The fields that name the sandbox stay behind.
     pub strips_sandbox_headers: bool,
+    /// The sandbox knows [`Target::public_prefix`] and finds it in the path: it is not told again what was cut off.
+    pub keeps_prefix: bool,
     /// The client is another gateway, and this one its host agent: Location gets the prefix as a path alone, and
     /// cookies keep their paths, for the other gateway is the one that knows the public side.
     pub client_is_edge: bool,
@@ -104,6 +119,8 @@ pub enum Mode {
     Broker {
         /// A worker's frame of completion means something here; in a terminal's output it does not.
         marks_exit: bool,
+        /// How such a session lives, where it is not as configured for all.
+        numbers: Option<Arc<BrokerConfig>>,
     },
 }
 

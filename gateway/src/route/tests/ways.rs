@@ -109,6 +109,20 @@ fn a_service_prefix_names_namespace_sandbox_and_port() {
 }
 
 #[test]
+fn an_application_that_knows_its_prefix_gets_it() {
+    let rules = RoutingConfig { service_prefix_keep: vec![80], ..rules() };
+    for (path, expected) in [
+        ("/sandboxes/team/a/80/x//%2F?y", "prefix team/a /sandboxes/team/a/80/x//%2F?y"),
+        ("/sandboxes/team/a/80?x", "prefix team/a /sandboxes/team/a/80?x"),
+        ("/sandboxes/team/a/8080/x", "prefix team/a /x"),
+    ] {
+        assert_eq!(summary(asked("gw", path, &rules)), expected, "{path}");
+    }
+    let target = target("gw", "/sandboxes/team/a/80/x", &rules);
+    assert_eq!((&*target.public_prefix, target.handling.keeps_prefix), ("/sandboxes/team/a/80", true));
+}
+
+#[test]
 fn what_is_off_does_not_exist_and_a_default_sandbox_takes_the_rest() {
     let off = RoutingConfig::default();
     for (host, path) in [("80-a.x", "/"), ("gw", "/proxy/a/80/"), ("gw", "/sandboxes/team/a/80/")] {
