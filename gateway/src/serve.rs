@@ -193,7 +193,8 @@ async fn control(
     tracing::info!(address = %admin_address, role = "admin", "listening");
 
     let (switch, drain) = drain::switch();
-    let caps = Caps { per_client: config.stream.per_client_max, per_sandbox: config.stream.per_sandbox_max };
+    let (per_client, per_sandbox) = (config.stream.per_client_max, config.stream.per_sandbox_max);
+    let caps = Caps { per_client, per_sandbox, counted_with: 0 };
     let live = LiveStreams::new(config.workers.get(), caps);
     let metrics = Arc::new(Metrics::new());
     metrics.streams().set_totals(Arc::new(Streams(Arc::clone(&live))));
