@@ -39,6 +39,7 @@ fn the_pod_gets_the_whole_handshake() {
     assert_eq!(request.values("x-forwarded-for"), ["127.0.0.1"]);
 }
 
+/// Trap 10.
 #[test]
 fn tokens_count_in_any_case_and_among_others() {
     let rest = format!("Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {WEBSOCKET_KEY}\r\n");
@@ -54,6 +55,7 @@ fn tokens_count_in_any_case_and_among_others() {
     }
 }
 
+/// Traps 15 and 16.
 /// The offer passes as it came, and the answer to it too: the gateway has no opinion about what the stream carries.
 #[test]
 fn subprotocol_and_extensions_pass() {
@@ -79,6 +81,26 @@ fn subprotocol_and_extensions_pass() {
 
     let plain = opened(UPGRADE_FIELDS);
     assert_eq!((plain.field("sec-websocket-protocol"), plain.field("sec-websocket-extensions")), (None, None));
+}
+
+/// Trap 17: a desktop's own WebSocket server has room for a head of 4 KiB, and a browser sends all cookies of a site.
+#[test]
+fn cookies_stay_behind_where_they_are_too_much_for_the_pod() {
+    let cookies = format!("Cookie: session={}\r\n", "x".repeat(8 << 10));
+    for (arguments, status) in [(&[][..], 400), (&["--upgrade-cookies", "false"], 101)] {
+        let pod = Pod::start(|request, connection| {
+            if request.raw().len() > 4 << 10 {
+                connection.close();
+                return connection.send("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
+            }
+            connection.switch(request)?;
+            connection.echo()
+        });
+        let scene = Scene::with(pod.unwrap(), arguments);
+        let answer = scene.ask(get(TARGET, &format!("{UPGRADE_FIELDS}{cookies}")));
+        assert_eq!(answer.status(), status, "{arguments:?}");
+        assert_eq!(answer.field("x-gateway-error"), None, "it is the pod's answer");
+    }
 }
 
 #[test]
@@ -127,7 +149,7 @@ fn another_version_gets_426_with_the_one_that_works() {
     }
 }
 
-/// RFC 9110 section 7.8: an upgrade that is not understood is ignored. What the pod gets does not ask for it.
+/// Trap 11. RFC 9110 section 7.8: an upgrade that is not understood is ignored. What the pod gets does not ask for it.
 #[test]
 fn an_upgrade_to_anything_else_is_an_ordinary_request() {
     for fields in [

@@ -11,8 +11,8 @@
 //! Nothing pushes changes here, so an answer is believed for its time to live, for less only if the host that it names
 //! is gone. One question per sandbox is under way, and whoever asks the same waits for it. While the control plane
 //! cannot be asked, known sandboxes keep their last endpoint and unknown ones are `Unavailable` at once or after the
-//! timeout. Sandboxes with live streams are asked for again when their answer has run out, so that a sandbox that ends
-//! loses its streams although nobody asks for it.
+//! timeout. Sandboxes with streams or other connections are asked for again when their answer has run out, so that a
+//! sandbox that ends loses them although nobody asks for it.
 
 mod answer;
 mod memory;
@@ -248,8 +248,10 @@ impl ControlPlaneTask {
         };
         self.unanswered = None;
         let verdict = self.shared.memory().store(&id, said, Instant::now());
-        if verdict.as_ref().is_err_and(LocateError::is_gone) {
-            self.live.close(&id);
+        match &verdict {
+            Ok(located) => self.live.located(&id, located.generation),
+            Err(error) if error.is_gone() => self.live.close(&id),
+            Err(_) => {}
         }
         for reply in waiting {
             let _left = reply.send(verdict.clone());

@@ -336,7 +336,12 @@ impl<'t> Session<'t> {
                 Some(Err(NoEndpoint::Stopped)) => {
                     tracing::info!(sandbox = %id, "the sandbox is stopped; its streams are closed");
                 }
-                Some(_) => continue,
+                Some(Ok(located)) => {
+                    self.task.live.located(&id, located.generation);
+                    continue;
+                }
+                // An endpoint that may not be dialled ends nothing: its writer may have slipped.
+                Some(Err(_)) => continue,
             }
             self.task.live.close(&id);
         }
