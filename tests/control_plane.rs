@@ -11,10 +11,10 @@ use crate::scene::{OK, builder, get, ok, until};
 
 /// What it answers by the id that it is asked for; 404 for all others.
 #[derive(Clone, Default)]
-struct Said(Arc<Mutex<HashMap<String, (u16, String)>>>);
+pub(crate) struct Said(Arc<Mutex<HashMap<String, (u16, String)>>>);
 
 impl Said {
-    fn say(&self, id: &str, status: u16, body: impl Into<String>) {
+    pub(crate) fn say(&self, id: &str, status: u16, body: impl Into<String>) {
         self.0.lock().unwrap().insert(id.to_owned(), (status, body.into()));
     }
 
@@ -22,7 +22,7 @@ impl Said {
         self.say(id, 200, format!(r#"{{"endpoint":"{}","ttl":{ttl}}}"#, pod.address()));
     }
 
-    fn serve(&self) -> Pod {
+    pub(crate) fn serve(&self) -> Pod {
         let said = self.clone();
         let pod = Pod::start(move |request, connection| {
             let id = request.target().strip_prefix("/resolve/").unwrap_or_default();

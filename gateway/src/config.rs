@@ -23,6 +23,7 @@ mod broker;
 mod check;
 pub(crate) mod environment;
 mod header;
+mod route;
 mod router;
 
 mod file;
@@ -37,12 +38,13 @@ use ipnet::IpNet;
 
 use crate::route::SandboxId;
 
-pub use broker::{BrokerConfig, BrokerPattern, KeepaliveFrame, PatternError, Segment};
+pub use broker::{BrokerConfig, BrokerPattern, KeepaliveFrame, OnRedial, PatternError, Segment};
 pub use control_plane::ControlPlaneConfig;
 pub use dial::{DialConfig, Growth};
 pub use header::{AuthConfig, DnsConfig, HeaderConfig, HeaderLookup, SecretText};
 pub use host_pattern::HostPattern;
 pub use redis::RedisConfig;
+pub use route::{Route, RouteMode};
 pub use tcp::TcpKeepalive;
 
 const KIBIBYTE: usize = 1024;
@@ -131,7 +133,9 @@ pub struct RoutingConfig {
     pub cookie_name: String,
     /// How noVNC is told to open its WebSocket under its own sandbox's path.
     pub websocket_hint: WebsocketHint,
-    /// Which paths are sessions of the broker.
+    /// Paths with numbers of their own, asked in this order and before all others.
+    pub routes: Vec<Route>,
+    /// Which other paths are sessions of the broker.
     pub broker_routes: Vec<BrokerPattern>,
     /// What is cut off those paths for the worker, if they begin with it.
     pub broker_prefix: String,
@@ -327,6 +331,7 @@ impl Default for RoutingConfig {
             strip: true,
             cookie_name: "vnc_session_id".to_owned(),
             websocket_hint: WebsocketHint::Redirect,
+            routes: Vec::new(),
             broker_routes: BrokerPattern::contract(),
             broker_prefix: "/api/".to_owned(),
             header: HeaderConfig::default(),

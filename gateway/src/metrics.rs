@@ -78,6 +78,7 @@ struct Http {
 struct Directory {
     lookups: Family<Counter>,
     duration: Family<Histogram>,
+    questions: Family<Counter>,
     invalidations: Family<Counter>,
     /// Absent until a Redis directory reports for the first time: an embedded directory is not a Redis that is down.
     redis_up: OnceLock<Gauge>,
@@ -152,6 +153,11 @@ impl Metrics {
     pub fn lookup(&self, source: &'static str, outcome: &'static str, duration: Duration) {
         self.directory.lookups.with([source, outcome]).increment(1);
         self.directory.duration.with([source]).record(duration);
+    }
+
+    /// A question about one sandbox was sent to `source`.
+    pub fn question(&self, source: &'static str) {
+        self.directory.questions.with([source]).increment(1);
     }
 
     /// Cached entries were marked for asking again: `push`, `reconnect` or `dial_failure`.
@@ -264,6 +270,7 @@ impl Directory {
         Self {
             lookups: Family::new(recorder, "gateway_directory_lookups_total"),
             duration: Family::new(recorder, "gateway_directory_lookup_duration_seconds"),
+            questions: Family::new(recorder, "gateway_directory_questions_total"),
             invalidations: Family::new(recorder, "gateway_directory_invalidations_total"),
             redis_up: OnceLock::new(),
             redis_reconnects: single(recorder, "gateway_redis_reconnects_total"),

@@ -283,7 +283,7 @@ async fn finish(
 enum Task {
     None,
     Redis(Box<RedisTask>),
-    ControlPlane(ControlPlaneTask),
+    ControlPlane(Box<ControlPlaneTask>),
 }
 
 fn endpoint_rules(
@@ -316,7 +316,7 @@ fn directory(
         DirectoryConfig::ControlPlane(control_plane) => {
             let streams = Arc::new(Streams(Arc::clone(live)));
             let (directory, task) = Directory::control_plane(control_plane, rules, events, streams);
-            Ok((directory, Task::ControlPlane(task)))
+            Ok((directory, Task::ControlPlane(Box::new(task))))
         }
     }
 }

@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use super::{EngineChoice, HeaderLookup, IoChoice, KeepaliveFrame, LogFormat, OriginPolicy, Sources, WebsocketHint};
+use super::{
+    EngineChoice, HeaderLookup, IoChoice, KeepaliveFrame, LogFormat, OnRedial, OriginPolicy, RouteMode, Sources,
+    WebsocketHint,
+};
 
 /// A closed set of values with names.
 pub trait Choice: Copy + PartialEq + 'static {
@@ -70,6 +73,16 @@ impl Choice for LogFormat {
 impl Choice for KeepaliveFrame {
     const PLACEHOLDER: &'static str = "ping|empty";
     const NAMES: &'static [(&'static str, Self)] = &[("ping", Self::Ping), ("empty", Self::Empty)];
+}
+
+impl Choice for OnRedial {
+    const PLACEHOLDER: &'static str = "drop|buffer";
+    const NAMES: &'static [(&'static str, Self)] = &[("drop", Self::Drop), ("buffer", Self::Buffer)];
+}
+
+impl Choice for RouteMode {
+    const PLACEHOLDER: &'static str = "broker|stream";
+    const NAMES: &'static [(&'static str, Self)] = &[("broker", Self::Broker), ("stream", Self::Stream)];
 }
 
 impl Choice for WebsocketHint {

@@ -73,6 +73,12 @@ pub static DIRECTORY: &[Setting] = &[
     ),
     option!("redis-hash", One(redis.hash, kind::TEXT), "The Redis hash that maps sandboxes to endpoints."),
     option!(
+        "redis-state-hash",
+        One(redis.state_hash, kind::TEXT),
+        "The Redis hash that says of a sandbox that it is running, migrating or stopped, under the same field; it need \
+         not be there."
+    ),
+    option!(
         "redis-field-prefix",
         One(redis.field_prefix, kind::TEXT),
         "What stands before a sandbox's id in the names of the hash's fields."

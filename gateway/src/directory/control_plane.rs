@@ -28,7 +28,8 @@ use tokio::task::{JoinError, JoinSet};
 use self::answer::Said;
 use self::memory::{Found, Memory};
 use super::endpoint::{Endpoint, EndpointRules};
-use super::{LiveSandboxes, LocateError, Located, LookupSource};
+use super::rounds::Rounds;
+use super::{DirectoryEvents, LiveSandboxes, LocateError, Located, LookupSource};
 use crate::config::ControlPlaneConfig;
 use crate::route::SandboxId;
 
@@ -55,9 +56,12 @@ pub struct ControlPlaneTask {
     config: Arc<ControlPlaneConfig>,
     rules: EndpointRules,
     live: Arc<dyn LiveSandboxes>,
+    events: Arc<dyn DirectoryEvents>,
     /// Who waits for which sandbox. Each waiter is a client's request, which the limit of connections bounds.
     waiting: HashMap<SandboxId, Vec<oneshot::Sender<Verdict>>>,
-    asking: JoinSet<(SandboxId, Option<Said>)>,
+    /// Who will have no answer but one to a question of after theirs.
+    rounds: Rounds<oneshot::Sender<Verdict>>,
+    asking: JoinSet<Answered>,
     /// The last sandbox that could not be asked for: asking for it again tells when the control plane is back.
     unanswered: Option<SandboxId>,
 }
@@ -70,15 +74,25 @@ struct Shared {
 /// A worker's question. Dropping it without an answer says that the directory cannot be asked.
 struct Question {
     id: SandboxId,
+    /// Nothing that was asked before will do.
+    afresh: bool,
     reply: oneshot::Sender<Verdict>,
 }
 
 type Verdict = Result<Located, LocateError>;
 
+/// What became of a request to the control plane.
+struct Answered {
+    id: SandboxId,
+    afresh: bool,
+    said: Option<Said>,
+}
+
 /// Both sides of a directory.
 pub(super) fn new(
     config: &ControlPlaneConfig,
     rules: EndpointRules,
+    events: Arc<dyn DirectoryEvents>,
     live: Arc<dyn LiveSandboxes>,
 ) -> (Handle, ControlPlaneTask) {
     let memory = Mutex::new(Memory::new(config.entries_max));
@@ -90,7 +104,9 @@ pub(super) fn new(
         config: Arc::new(config.clone()),
         rules,
         live,
+        events,
         waiting: HashMap::new(),
+        rounds: Rounds::default(),
         asking: JoinSet::new(),
         unanswered: None,
     };
@@ -105,11 +121,16 @@ impl Handle {
             Found::Expired(located) => Some(located),
             Found::Nothing => None,
         };
-        match (self.ask(id).await, old) {
+        match (self.ask(id, false).await, old) {
             (Some(verdict), _) => (LookupSource::ControlPlane, verdict),
             (None, Some(located)) => (LookupSource::Stale, Ok(located)),
             (None, None) => (LookupSource::ControlPlane, Err(LocateError::Unavailable)),
         }
+    }
+
+    /// Where `id` listens, by an answer to a question of after this call.
+    pub(super) async fn locate_afresh(&self, id: &SandboxId) -> Verdict {
+        self.ask(id, true).await.unwrap_or(Err(LocateError::Unavailable))
     }
 
     /// Asks again for `id` at the next lookup, if it still has that endpoint.
@@ -122,9 +143,9 @@ impl Handle {
         self.shared.up.load(Ordering::Relaxed)
     }
 
-    async fn ask(&self, id: &SandboxId) -> Option<Verdict> {
+    async fn ask(&self, id: &SandboxId, afresh: bool) -> Option<Verdict> {
         let (reply, verdict) = oneshot::channel();
-        self.questions.try_send(Question { id: id.clone(), reply }).ok()?;
+        self.questions.try_send(Question { id: id.clone(), afresh, reply }).ok()?;
         verdict.await.ok()
     }
 }
@@ -146,7 +167,15 @@ impl ControlPlaneTask {
         }
     }
 
-    fn take(&mut self, Question { id, reply }: Question) {
+    fn take(&mut self, Question { id, afresh, reply }: Question) {
+        if afresh {
+            // Dropping the reply says that nobody can be asked. Those who wait for the next question need no place of
+            // their own: it is sent when the one before it has given its up.
+            if (self.rounds.has(&id) || self.asking.len() < ASKS_MAX) && self.rounds.join(&id, reply) {
+                self.send(id, afresh);
+            }
+            return;
+        }
         // A question that was put while the same one was under way may be answered by now.
         let found = self.shared.memory().lookup(&id, Instant::now());
         if let Found::Fresh(verdict) = found {
@@ -166,20 +195,34 @@ impl ControlPlaneTask {
             return false;
         }
         self.waiting.insert(id.clone(), Vec::new());
-        let (config, rules, id) = (Arc::clone(&self.config), self.rules.clone(), id.clone());
-        self.asking.spawn(async move {
-            let said = answer::ask(&config, &rules, &id).await;
-            (id, said)
-        });
+        self.send(id.clone(), false);
         true
     }
 
-    fn answered(&mut self, answered: Result<(SandboxId, Option<Said>), JoinError>) {
-        let Ok((id, said)) = answered else {
+    fn send(&mut self, id: SandboxId, afresh: bool) {
+        self.events.question(LookupSource::ControlPlane);
+        let (config, rules) = (Arc::clone(&self.config), self.rules.clone());
+        self.asking.spawn(async move {
+            let said = answer::ask(&config, &rules, &id).await;
+            Answered { id, afresh, said }
+        });
+    }
+
+    fn answered(&mut self, answered: Result<Answered, JoinError>) {
+        let Ok(Answered { id, afresh, said }) = answered else {
             // Whose question it was is lost; nobody must wait for ever.
+            self.rounds.clear();
             return self.waiting.clear();
         };
-        let waiting = self.waiting.remove(&id).unwrap_or_default();
+        let waiting = if afresh {
+            let (waiting, again) = self.rounds.answered(&id);
+            if again {
+                self.send(id.clone(), afresh);
+            }
+            waiting
+        } else {
+            self.waiting.remove(&id).unwrap_or_default()
+        };
         if self.shared.up.swap(said.is_some(), Ordering::Relaxed) != said.is_some() {
             tracing::warn!(up = said.is_some(), "the control plane changed between answering and not");
         }

@@ -158,6 +158,7 @@ impl DnsTask {
                     }
                     let waiters = waiting.entry(id.clone()).or_default();
                     if waiters.is_empty() {
+                        self.shared.events.question(LookupSource::Dns);
                         questions.spawn(self.question(id));
                     }
                     waiters.push(reply);

@@ -23,7 +23,7 @@ pub fn frames(data: &[u8]) {
     let whole = relayed(relay(), bytes, bytes.len().max(1));
     let dealt = relayed(relay(), bytes, usize::from(choice >> 2) + 1);
     let mut unbound = relay();
-    unbound.set_bound(false);
+    unbound.unlink(false);
     let dropped = relayed(unbound, bytes, bytes.len().max(1));
     let (events, out) = match whole {
         Ok(whole) => whole,

@@ -75,6 +75,7 @@ const RULE: LabelSpec = LabelSpec { name: "rule", values: &[] };
 const FAILURE_CODE: LabelSpec = LabelSpec { name: "code", values: &[] };
 const LOOKUP_SOURCE: LabelSpec =
     LabelSpec { name: "source", values: &["embedded", "cache", "redis", "control_plane", "stale", "dns"] };
+const QUESTION_SOURCE: LabelSpec = LabelSpec { name: "source", values: &["redis", "control_plane", "dns"] };
 const LOOKUP_OUTCOME: LabelSpec = LabelSpec { name: "outcome", values: &["hit", "miss", "error"] };
 const INVALIDATION_CAUSE: LabelSpec = LabelSpec { name: "cause", values: &["push", "reconnect", "dial_failure"] };
 const DIAL_OUTCOME: LabelSpec =
@@ -113,6 +114,7 @@ const SESSION_END: LabelSpec = LabelSpec {
 };
 const REDIAL_OUTCOME: LabelSpec =
     LabelSpec { name: "outcome", values: &["resumed", "not_found", "stopped", "migrating", "subprotocol", "failed"] };
+const REDIAL_STAGE: LabelSpec = LabelSpec { name: "stage", values: &["turn", "lookup", "handshake"] };
 const COLLECTOR: LabelSpec = LabelSpec { name: "collector", values: &["process", "streams"] };
 
 /// Every metric there is.
@@ -144,6 +146,11 @@ pub const METRICS: &[MetricSpec] = &[
         "Lookups, by what answered them and how.",
     ),
     histogram("gateway_directory_lookup_duration_seconds", FAST, &[LOOKUP_SOURCE], "Time to look an endpoint up."),
+    counter(
+        "gateway_directory_questions_total",
+        &[QUESTION_SOURCE],
+        "Questions about one sandbox that a server was sent; lookups of the same time share them.",
+    ),
     counter(
         "gateway_directory_invalidations_total",
         &[INVALIDATION_CAUSE],
@@ -208,6 +215,12 @@ pub const METRICS: &[MetricSpec] = &[
         "gateway_broker_frames_dropped_total",
         &[],
         "Frames of clients dropped because their session had no upstream.",
+    ),
+    counter("gateway_broker_frames_held_total", &[], "Frames of clients held for the next upstream of their session."),
+    gauge(
+        "gateway_broker_redials_under_way",
+        &[REDIAL_STAGE],
+        "Redials that wait for their turn, for the directory, or for a worker's answer.",
     ),
     counter("gateway_broker_keepalives_total", &[], "Times that a peer of a session was asked for a sign of life."),
     gauge("gateway_drain_state", &[], "0 while serving, 1 while draining, 2 while the last streams are being closed."),

@@ -2,10 +2,11 @@
 //! knows of the way in.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::SandboxId;
-use crate::config::{DialConfig, HostHeader, OriginPolicy};
+use crate::config::{BrokerConfig, DialConfig, HostHeader, OriginPolicy};
 
 /// The sandbox of a request, and how the request looks there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,6 +107,8 @@ pub enum Mode {
     Broker {
         /// A worker's frame of completion means something here; in a terminal's output it does not.
         marks_exit: bool,
+        /// How such a session lives, where it is not as configured for all.
+        numbers: Option<Arc<BrokerConfig>>,
     },
 }
 

@@ -61,6 +61,10 @@ impl DirectoryEvents for Events {
         self.0.lookup(source.label(), outcome.label(), duration);
     }
 
+    fn question(&self, source: LookupSource) {
+        self.0.question(source.label());
+    }
+
     fn invalidation(&self, cause: InvalidationCause) {
         self.0.invalidation(cause.label());
     }
