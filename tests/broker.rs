@@ -17,6 +17,7 @@ mod redial;
 mod routes;
 mod shell;
 mod states;
+mod subprotocol;
 
 use gateway_tests::gateway::{Gateway, GatewayBuilder};
 use gateway_tests::need::{Need, is_missing};

@@ -29,6 +29,8 @@ mod header;
 #[cfg(test)]
 mod http_rules;
 #[cfg(test)]
+mod isolation;
+#[cfg(test)]
 mod kernel;
 #[cfg(test)]
 mod limits;

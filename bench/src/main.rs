@@ -1,11 +1,15 @@
 //! The bench suite: what the gateway costs, side by side with the same traffic without it.
 
 mod analysis;
+mod compare;
+mod congestion;
 mod cpu;
 mod load;
 mod peer;
+mod plan;
 mod report;
 mod scenario;
+mod soaker;
 mod subject;
 mod suite;
 #[cfg(test)]
@@ -25,11 +29,14 @@ use gateway_tests::{memory, target};
 
 use load::crowd;
 use subject::Subject;
-use suite::{Effort, Results};
+use suite::{Effort, Results, Wanted};
 use topology::{Network, keeper};
 
 /// Measure the gateway beside the same traffic without it. Say what to measure, or nothing for everything.
 #[derive(Parser)]
+#[command(
+    after_help = "`compare RUN RUN` tells whether the results in two folders agree within the spread they state."
+)]
 struct Options {
     /// Five short rounds of the most important cases instead of ten of all.
     #[arg(long)]
@@ -37,6 +44,10 @@ struct Options {
     /// Two rounds of a tenth of a second, which measure nothing, and show that the suite works.
     #[arg(long, conflicts_with = "quick")]
     smoke: bool,
+    /// Minutes that everything may take: rounds become shorter, and what there is no time for is skipped by name.
+    /// Without it 9.5 with `--quick`, otherwise 150.
+    #[arg(long, value_name = "MINUTES", value_parser = minutes)]
+    budget: Option<f64>,
     /// Where clients, gateway and pods are.
     #[arg(long, value_enum, default_value_t = Topology::Loopback)]
     topology: Topology,
@@ -65,11 +76,15 @@ fn main() -> Result<ExitCode> {
         return ended.map(|()| ExitCode::SUCCESS);
     }
     let options = Options::parse();
-    let Some(network) = &options.within else { return keeper::keep(options.topology == Topology::Namespaces) };
+    let Some(network) = &options.within else {
+        congestion::settle()?;
+        return keeper::keep(options.topology == Topology::Namespaces);
+    };
     keeper::unblock_signals()?;
-    let results = suite::run(network, &options.subjects()?, &options.scenarios, options.effort())?;
+    let wanted = Wanted { network, subjects: &options.subjects()?, scenarios: &options.scenarios };
+    let results = suite::run(&wanted, options.effort())?;
     write(&results)?;
-    Ok(ExitCode::SUCCESS)
+    Ok(if results.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// The roles of the processes that the suite starts; not for people, hence not among the options.
@@ -78,6 +93,8 @@ fn play(role: &str) -> Option<Result<()>> {
         "client" => crowd::obey(),
         "pod" => crowd::be_pod(false),
         "web-pod" => crowd::be_pod(true),
+        "soaker" => soaker::soak(),
+        "compare" => compare::run(&std::env::args().skip(2).collect::<Vec<_>>()),
         // What `cargo xtask bench` asks for before it measures, and the check of what it got.
         "peer-packages" => writeln!(io::stdout(), "{}", peer::packages()).map_err(Into::into),
         "install-peers" => peer::install(),
@@ -101,18 +118,26 @@ impl Options {
     }
 
     fn effort(&self) -> Effort {
-        let effort = |rounds, round, lead, streams_max| Effort {
+        let effort = |rounds, round, lead, minutes: f64| Effort {
             rounds,
             round: Duration::from_millis(round),
             lead: Duration::from_millis(lead),
             is_quick: self.quick || self.smoke,
-            streams_max,
+            streams_max: usize::MAX,
+            budget: Some(Duration::from_secs_f64(60.0 * self.budget.unwrap_or(minutes))),
         };
         match (self.smoke, self.quick) {
-            (true, _) => effort(2, 50, 10, 64),
-            (_, true) => effort(5, 500, 100, usize::MAX),
-            _ => effort(10, 1500, 200, usize::MAX),
+            (true, _) => Effort { streams_max: 64, budget: None, ..effort(2, 50, 10, 0.0) },
+            (_, true) => effort(5, 800, 80, 9.5),
+            _ => effort(10, 1500, 200, 150.0),
         }
+    }
+}
+
+fn minutes(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(minutes) if (0.0..=1e4).contains(&minutes) => Ok(minutes),
+        _ => Err("not a number of minutes".to_owned()),
     }
 }
 

@@ -80,7 +80,8 @@ pub(crate) fn measure(
     stage.start(subjects, (sandboxes, Some(redis.address())), skipped)?;
     let mut crowds = Vec::new();
     let mut series = Vec::new();
-    for (name, running) in &stage.subjects {
+    let field = stage.field(true);
+    for (name, running) in &field {
         let processes = processors();
         let mut crowd = Crowd::start(&stage.network, processes)?;
         let plan = |index| Plan {
@@ -95,19 +96,13 @@ pub(crate) fn measure(
         crowds.push(crowd);
         series.push(Series { subject: name.clone(), closed: Vec::new(), paced: Vec::new() });
     }
-    let run = Run {
-        up: 0,
-        down: 0,
-        per_second: None,
-        lead_millis: u64::try_from(effort.lead.as_millis())?,
-        millis: u64::try_from(effort.round.as_millis())?,
-    };
+    let run = Run { lead_millis: effort.lead_millis(), millis: effort.round_millis(), ..Run::default() };
     let changing = Changing::start(redis.address(), entries, case.changes_per_second);
     for round in 0..effort.rounds {
-        suite::turn(&stage, &mut crowds, &run, round, |index, sample| series[index].closed.push(sample))?;
+        suite::turn(&stage, &field, (&mut crowds, &run), round, |index, sample| series[index].closed.push(sample))?;
     }
     changing.stop()?;
-    Ok(CaseResult { scenario: case.scenario, name: case.name, bytes: 0, series })
+    Ok(CaseResult { series, ..CaseResult::new(case.scenario, case.name) })
 }
 
 /// Writes sandboxes into the hash, as whoever starts pods does.

@@ -25,7 +25,6 @@ pub(crate) mod environment;
 mod header;
 mod route;
 mod router;
-
 mod file;
 mod suggest;
 
@@ -41,7 +40,7 @@ use crate::route::SandboxId;
 pub use broker::{BrokerConfig, BrokerPattern, KeepaliveFrame, OnRedial, PatternError, Segment};
 pub use control_plane::ControlPlaneConfig;
 pub use dial::{DialConfig, Growth};
-pub use header::{AuthConfig, DnsConfig, HeaderConfig, HeaderLookup, SecretText};
+pub use header::{AddressBook, AuthConfig, DnsConfig, HeaderConfig, SecretText};
 pub use host_pattern::HostPattern;
 pub use redis::RedisConfig;
 pub use route::{Route, RouteMode};
@@ -229,6 +228,8 @@ pub struct HttpConfig {
     pub response_timeout: Duration,
     /// What the sandbox sees as Host.
     pub host_header: HostHeader,
+    /// Whether the sandbox sees the cookies of an upgrade: the servers of some desktops take heads of 4 KiB at most.
+    pub upgrade_cookies: bool,
     /// How many client connections the process keeps open; 0 derives the limit from RLIMIT_NOFILE and the workers.
     pub connections_max: usize,
 }
@@ -368,6 +369,7 @@ impl Default for HttpConfig {
             body_timeout: Duration::from_secs(60),
             response_timeout: Duration::from_secs(180),
             host_header: HostHeader::Endpoint,
+            upgrade_cookies: true,
             connections_max: 0,
         }
     }

@@ -197,15 +197,18 @@ impl Directory {
     }
 }
 
-/// Which sandboxes have live streams, and the means to end them: the registry of streams.
+/// Which sandboxes have streams or other connections, and the means to end them: the registries of both.
 ///
-/// Called on the control thread; both calls return at once.
+/// Called on the control thread; all calls return at once.
 pub trait LiveSandboxes: Send + Sync {
-    /// Every sandbox with at least one live stream, once.
+    /// Every sandbox with at least one stream or connection, once, in order.
     fn live(&self) -> Vec<SandboxId>;
 
-    /// Ends every stream of a sandbox that has left the directory.
+    /// Ends every stream and connection of a sandbox that has left the directory.
     fn close(&self, id: &SandboxId);
+
+    /// Says where a sandbox is now: of its idle connections, those that are from before `generation` end.
+    fn located(&self, id: &SandboxId, generation: u64);
 }
 
 /// What a directory reports: the metrics.

@@ -221,6 +221,7 @@ fn forwarding(upstream_target: &[u8]) -> Forwarding<'_> {
         origin: OriginPolicy::Pass,
         consumes_authorization: false,
         own_cookies: ["vnc_session_id", "gateway_access"],
+        upgrade_cookies: true,
         token_parameter: "gateway_token",
         hides_sandbox_headers: false,
         request_id: "1",

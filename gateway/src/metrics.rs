@@ -50,6 +50,24 @@ pub enum Reason {
     Other,
 }
 
+/// What a connection to a pod was doing when it was reset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UpstreamState {
+    /// It was kept for a next request.
+    Idle,
+    /// A request was on it.
+    Busy,
+}
+
+impl UpstreamState {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Busy => "busy",
+        }
+    }
+}
+
 /// What `gateway_drain_state` says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DrainState {
@@ -89,6 +107,7 @@ struct Upstream {
     dials: Family<Counter>,
     duration: Family<Histogram>,
     retries: Counter,
+    resets: Family<Counter>,
 }
 
 impl Metrics {
@@ -185,6 +204,11 @@ impl Metrics {
     /// A failed attempt to connect is being repeated.
     pub fn dial_retried(&self) {
         self.upstream.retries.increment(1);
+    }
+
+    /// Connections to pods were reset because their sandbox ended or moved.
+    pub fn upstream_reset(&self, state: UpstreamState, count: u64) {
+        self.upstream.resets.with([state.label()]).increment(count);
     }
 
     /// Everything about established streams.
@@ -284,6 +308,7 @@ impl Upstream {
             dials: Family::new(recorder, "gateway_upstream_dials_total"),
             duration: Family::new(recorder, "gateway_upstream_dial_duration_seconds"),
             retries: single(recorder, "gateway_upstream_dial_retries_total"),
+            resets: Family::new(recorder, "gateway_upstream_resets_total"),
         }
     }
 }

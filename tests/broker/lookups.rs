@@ -1,11 +1,15 @@
 //! Where a session finds its next worker: asked for afresh each time, and together.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use gateway_tests::pod::{Gate, Pod};
 use gateway_tests::websocket::Socket;
 use gateway_tests::worker::Worker;
 
 use super::{Fleet, PTY, assert_resumes, broker, connect};
 use crate::control_plane::Said;
-use crate::scene::until;
+use crate::scene::{ok, until};
 
 /// Sessions of one sandbox.
 const SESSIONS: usize = 30;
@@ -63,6 +67,48 @@ fn a_redial_asks_the_directory_whatever_it_remembers() {
     let by_cache = [("source", "cache"), ("outcome", "hit")];
     assert!(gateway.metric("gateway_directory_lookups_total", &by_cache).unwrap() > 0.0);
     assert_eq!(control_plane.requests().len(), 2);
+}
+
+/// More than the gateway asks a control plane at one time: the rest waits for its turn, and is not told to come back.
+#[test]
+fn redials_of_many_sandboxes_at_once_all_have_an_answer() {
+    const SANDBOXES: usize = 80;
+    const ASKS_MAX: usize = 64;
+    let worker = Worker::start().unwrap();
+    let (gate, is_shut) = (Gate::default(), Arc::new(AtomicBool::new(false)));
+    let control_plane = {
+        let (gate, is_shut, endpoint) = (gate.clone(), Arc::clone(&is_shut), worker.address());
+        Pod::start(move |_, connection| {
+            if is_shut.load(Ordering::SeqCst) {
+                gate.pass()?;
+            }
+            connection.send(ok("", &format!(r#"{{"endpoint":"{endpoint}"}}"#)))
+        })
+        .unwrap()
+    };
+    let url = format!("http://{}/resolve/{{id}}", control_plane.address());
+    let limits = ["--broker-dials-max", "1000", "--broker-per-client-max", "0", "--directory-timeout", "1m"];
+    let gateway = broker().args(["--directory-url", &url]).args(limits).start().unwrap();
+    let target = |number: usize| format!("/agent/{number}");
+    let (mut clients, workers): (Vec<Socket>, Vec<Socket>) =
+        (0..SANDBOXES).map(|number| connect(&gateway, &worker, &target(number))).unzip();
+    let before = control_plane.requests().len();
+    is_shut.store(true, Ordering::SeqCst);
+    drop(workers);
+    let asking = || gateway.metric("gateway_broker_redials_under_way", &[("stage", "lookup")]).unwrap();
+    until("all sessions to ask", || asking() == SANDBOXES as f64);
+    until("as many questions as there may be", || control_plane.requests().len() - before == ASKS_MAX);
+    gate.open();
+    let mut resumed = Vec::new();
+    for _session in 0..SANDBOXES {
+        let call = worker.call().unwrap();
+        let number: usize = call.head.target().rsplit('/').next().unwrap().parse().unwrap();
+        let mut worker = call.accept().unwrap();
+        assert_resumes(&mut clients[number], &mut worker);
+        resumed.push(worker);
+    }
+    assert_eq!(control_plane.requests().len() - before, SANDBOXES);
+    assert_eq!(gateway.metric("gateway_broker_redials_total", &[("outcome", "failed")]).unwrap(), 0.0);
 }
 
 #[test]

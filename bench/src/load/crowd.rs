@@ -7,6 +7,7 @@ use std::process::{ChildStdin, ChildStdout, Stdio};
 use anyhow::{Context as _, Result, bail};
 use gateway_tests::process::Process;
 use hdrhistogram::Histogram;
+use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
 use super::client::Client;
@@ -87,7 +88,7 @@ pub(crate) fn be_pod(is_web: bool) -> Result<()> {
 
 /// A process of this program in another role.
 pub(crate) struct Helper {
-    _process: Process,
+    process: Process,
     input: ChildStdin,
     output: BufReader<ChildStdout>,
 }
@@ -111,7 +112,11 @@ impl Helper {
         let child = process.child();
         let input = child.stdin.take().context("a pipe to the process")?;
         let output = BufReader::new(child.stdout.take().context("a pipe from the process")?);
-        Ok(Self { _process: process, input, output })
+        Ok(Self { process, input, output })
+    }
+
+    pub(crate) fn pid(&self) -> Pid {
+        self.process.pid()
     }
 
     pub(crate) fn line(&mut self) -> Result<String> {
@@ -168,6 +173,10 @@ impl Crowd {
     pub(crate) fn start(network: &Network, clients: usize) -> Result<Self> {
         let clients = (0..clients).map(|_| Helper::client(network)).collect::<Result<_>>()?;
         Ok(Self { clients, seed: 0 })
+    }
+
+    pub(crate) fn pids(&self) -> impl Iterator<Item = Pid> {
+        self.clients.iter().map(Helper::pid)
     }
 
     /// Establishes `count` more streams; the n-th goes to the address and the sandbox that `target` gives for n.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::page::{Line, lines};
+use super::plot::{Line, lines};
 use super::targets::OURS;
 use crate::suite::{Idle, PerStream, slope};
 
@@ -73,7 +73,6 @@ pub(super) fn plot(out: &mut String, idle: &[Idle]) {
     let quarters = [0.0, 0.25, 0.5, 0.75, 1.0];
     let across = quarters.map(|part| (part, format!("{:.0}", part * streams)));
     let up = quarters.map(|part| (part, format!("{:.0} MiB", part * mebibytes)));
-    *out += "<h2>idle</h2>";
     lines(out, "Memory by idle streams, everything counted, beyond that of clients and pods", &all, &across, &up);
 }
 

@@ -2,7 +2,8 @@
 
 use super::memory;
 use crate::analysis::{Ratio, median};
-use crate::suite::{CaseResult, Results, Sample, Series};
+use crate::suite::phase::Sample;
+use crate::suite::{CaseResult, Results, Series};
 
 pub(super) const OURS: [&str; 6] = ["copy uring", "copy epoll", "splice", "sockmap", "packet", "auto"];
 const HAPROXY: &str = "haproxy";
@@ -11,9 +12,25 @@ const NGINX_LUA: &str = "nginx lua redis";
 
 const PENDING: &str = "not in this run";
 
+/// One line of the specification.
+pub(super) struct Target {
+    pub(super) what: String,
+    pub(super) target: String,
+    /// Whether it is met or missed, and by which number.
+    pub(super) found: String,
+}
+
 pub(super) fn table(results: &Results) -> String {
-    let mut out = "\n## Targets\n\n| | target | this run |\n|---|---|---|\n".to_owned();
-    let mut row = |what: &str, target: &str, found: String| out += &format!("| {what} | {target} | {found} |\n");
+    let row = |Target { what, target, found }| format!("| {what} | {target} | {found} |\n");
+    "\n## Targets\n\n| | target | this run |\n|---|---|---|\n".to_owned()
+        + &all(results).into_iter().map(row).collect::<String>()
+}
+
+pub(super) fn all(results: &Results) -> Vec<Target> {
+    let mut all = Vec::new();
+    let mut row = |what: &str, target: &str, found: String| {
+        all.push(Target { what: what.to_owned(), target: target.to_owned(), found });
+    };
     for name in ["256 B on 64 streams", "1 KiB on 64 streams"] {
         let case = results.cases.iter().find(|case| case.scenario == "echo" && case.name == name);
         let what = |engine: &str| format!("`{engine}`, echo of {name}: CPU per message at the same rate");
@@ -39,7 +56,7 @@ pub(super) fn table(results: &Results) -> String {
         }
     }
     row("quiet streams' p99 beside noisy ones", "at most 1.2 of that without them", noisy(results));
-    out
+    all
 }
 
 fn judged(ratio: Option<Ratio>, is_met: impl Fn(f64) -> bool) -> String {
@@ -97,13 +114,7 @@ mod tests {
         let sample = |round: u32| Sample {
             per_second: 1e6 / cost,
             cpu_micros: cost * (1.0 + f64::from(round) / 100.0),
-            subject_micros: 1.0,
-            kernel_micros: 0.5,
-            steal_percent: 0.0,
-            p50: 10.0,
-            p99: 20.0,
-            p999: 30.0,
-            stages: Vec::new(),
+            ..Sample::default()
         };
         Series {
             subject: subject.to_owned(),
@@ -116,7 +127,7 @@ mod tests {
     fn a_target_is_met_or_missed_against_the_better_peer() {
         let all = [("direct", 10.0), ("copy uring", 36.0), ("sockmap", 30.0), ("haproxy", 40.0), ("nginx", 37.0)];
         let series = all.iter().map(|(name, cost)| series(name, *cost)).collect();
-        let case = CaseResult { scenario: "echo", name: "256 B on 64 streams", bytes: 512, series };
+        let case = CaseResult { series, ..CaseResult::new("echo", "256 B on 64 streams") };
         let text = table(&Results { cases: vec![case], ..Results::default() });
         let row = |start: &str| text.lines().find(|line| line.starts_with(start)).unwrap().to_owned();
         assert!(row("| `copy`, echo of 256 B").contains("missed: 0.973"), "{text}");

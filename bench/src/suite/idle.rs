@@ -1,6 +1,7 @@
 //! What streams weigh while nothing happens on them.
 
 use std::fs;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use gateway_tests::memory;
@@ -8,7 +9,8 @@ use nix::sys::resource::{Resource, getrlimit};
 use nix::unistd::{SysconfVar, sysconf};
 use serde::{Deserialize, Serialize};
 
-use super::{Effort, Stage, pass, processors};
+use super::phase::pass;
+use super::{Effort, Stage, processors, slabs};
 use crate::load::crowd::{Crowd, Opened};
 use crate::scenario::IDLE_STREAMS;
 use crate::subject::{Started, Subject};
@@ -25,7 +27,7 @@ pub(crate) struct Idle {
     pub(crate) ended: Option<String>,
 }
 
-/// So many streams, and the bytes by which something has grown since none was open.
+/// So many streams more, and the bytes by which something has grown since there were [`FIRST_STREAMS`] only.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Weight {
     pub(crate) streams: usize,
@@ -71,7 +73,7 @@ impl Idle {
         steps.filter_map(per_stream).collect()
     }
 
-    /// The step of so many streams, or of nearly as many.
+    /// The step of so many streams more, or of nearly as many.
     fn nearest(&self, streams: usize) -> Option<&Weight> {
         let steps = self.steps.iter().filter(|step| step.streams > 0);
         steps.min_by_key(|step| step.streams.abs_diff(streams))
@@ -97,20 +99,20 @@ pub(super) fn measure(network: &Network, subject: &dyn Subject, effort: Effort) 
     let Ok(Started::Running(running)) = subject.start(&scene) else { return Ok(None) };
     let mut crowd = Crowd::start(network, processors())?;
     let resident = || running.pids.iter().map(|pid| memory::resident(*pid)).sum::<Result<u64>>();
-    let now = || Ok::<_, anyhow::Error>([slabs()?, buffers()?, resident()?]);
-    let maps = running.pids.iter().map(|pid| memory::kernel_objects(*pid)).sum::<Result<u64>>()?;
+    let now = || Ok::<_, anyhow::Error>([settled_slabs()?, buffers()?, resident()?]);
+    let mut result = Idle { subject: subject.name(), maps: 0, steps: Vec::new(), ended: None };
+    let mut open_most = |count| crowd.open_most(count, |stream| stage.target(&running, stream));
+    let mut open = open_most(FIRST_STREAMS)?.streams;
+    result.maps = running.pids.iter().map(|pid| memory::kernel_objects(*pid)).sum::<Result<u64>>()?;
     let before = now()?;
-    let mut result = Idle { subject: subject.name(), maps, steps: Vec::new(), ended: None };
-    let mut open = 0;
     for streams in all {
-        let Opened { streams: opened, refused } =
-            crowd.open_most(streams - open, |stream| stage.target(&running, stream))?;
+        let Opened { streams: opened, refused } = open_most(FIRST_STREAMS + streams - open)?;
         open += opened;
-        pass(effort.lead);
         let now = now()?;
         let grown = |index: usize| i64::try_from(now[index]).unwrap_or(0) - i64::try_from(before[index]).unwrap_or(0);
-        if open > 0 {
-            result.steps.push(Weight { streams: open, slabs: grown(0), buffers: grown(1), resident: grown(2) });
+        if open > FIRST_STREAMS {
+            let streams = open - FIRST_STREAMS;
+            result.steps.push(Weight { streams, slabs: grown(0), buffers: grown(1), resident: grown(2) });
         }
         if let Some(why) = refused {
             result.ended = Some(format!("at most {open} streams: {why}"));
@@ -119,6 +121,10 @@ pub(super) fn measure(network: &Network, subject: &dyn Subject, effort: Effort) 
     }
     Ok(Some(result))
 }
+
+/// Streams that are open before the first reading, so that what a subject makes once, for its first ones, is not taken
+/// for theirs.
+const FIRST_STREAMS: usize = 64;
 
 /// Streams at which `--quick` stops.
 const QUICK_STREAMS: usize = 10_000;
@@ -134,12 +140,28 @@ fn workers(streams: usize) -> Result<usize> {
     Ok(needed.div_ceil(usize::try_from(descriptors)?).max(processors()))
 }
 
-/// Bytes in the kernel's slabs.
-fn slabs() -> Result<u64> {
-    let text = fs::read_to_string("/proc/meminfo")?;
-    let line = text.lines().find_map(|line| line.strip_prefix("Slab:")).context("no Slab in /proc/meminfo")?;
-    Ok(line.trim().trim_end_matches("kB").trim().parse::<u64>()? << 10)
+/// Bytes in the kernel's slabs once they no longer change: it frees what the subject before this one had by and by.
+fn settled_slabs() -> Result<u64> {
+    let mut latest = slabs::bytes()?;
+    for _ in 0..LOOKS_MAX {
+        pass(BETWEEN_LOOKS);
+        let now = slabs::bytes()?;
+        if now.abs_diff(latest) <= SETTLED_BYTES {
+            return Ok(now);
+        }
+        latest = now;
+    }
+    // Another program's doing; what it does to the result is seen in the result.
+    Ok(latest)
 }
+
+const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
+
+/// Five seconds in all.
+const LOOKS_MAX: usize = 25;
+
+/// What may change from one look to the next: of a thousand streams, less than 300 bytes each.
+const SETTLED_BYTES: u64 = 256 << 10;
 
 /// Bytes that the kernel charges to all TCP sockets, in whichever network namespace (`mem` of sockstat in proc(5)).
 fn buffers() -> Result<u64> {

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::{
-    EngineChoice, HeaderLookup, IoChoice, KeepaliveFrame, LogFormat, OnRedial, OriginPolicy, RouteMode, Sources,
+    AddressBook, EngineChoice, IoChoice, KeepaliveFrame, LogFormat, OnRedial, OriginPolicy, RouteMode, Sources,
     WebsocketHint,
 };
 
@@ -91,7 +91,7 @@ impl Choice for WebsocketHint {
         &[("redirect", Self::Redirect), ("cookie", Self::Cookie), ("off", Self::Off)];
 }
 
-impl Choice for HeaderLookup {
+impl Choice for AddressBook {
     const PLACEHOLDER: &'static str = "dns|directory";
     const NAMES: &'static [(&'static str, Self)] = &[("dns", Self::Dns), ("directory", Self::Directory)];
 }

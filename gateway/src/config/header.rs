@@ -11,7 +11,7 @@ use super::OriginPolicy;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeaderConfig {
     /// Who knows the address of a sandbox whose request names none.
-    pub lookup: HeaderLookup,
+    pub lookup: AddressBook,
     /// Whether a client may send its request to the gateway's own machine. For tests, and for pods on the host's
     /// network.
     pub allow_loopback_pod_ip: bool,
@@ -24,7 +24,7 @@ pub struct HeaderConfig {
 
 /// Who knows the address of a sandbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HeaderLookup {
+pub enum AddressBook {
     /// `<id>.<namespace>.svc.<cluster domain>`
     Dns,
     /// The directory of the other sources.
@@ -101,7 +101,7 @@ impl Default for AuthConfig {
 impl Default for HeaderConfig {
     fn default() -> Self {
         Self {
-            lookup: HeaderLookup::Dns,
+            lookup: AddressBook::Dns,
             allow_loopback_pod_ip: false,
             upgrade_origin: OriginPolicy::Strip,
             strip_sandbox_headers: false,

@@ -332,6 +332,11 @@ static HTTP: &[Setting] = &[
         "The Host that the sandbox sees: its own endpoint, what the client sent, or always the same text, with \
          the port where it says {port}."
     ),
+    option!(
+        "upgrade-cookies",
+        One(http.upgrade_cookies, kind::SWITCH),
+        "Whether the sandbox sees the cookies of an upgrade; some desktops' servers break off at heads over 4 KiB."
+    ),
 ];
 
 static UPSTREAM: &[Setting] = &[

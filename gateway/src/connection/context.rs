@@ -15,7 +15,7 @@ use crate::http::HeadLimits;
 use crate::metrics::Metrics;
 use crate::sys::{Driver, TcpTuning};
 use crate::tunnel::{self, LiveStreams, Plan};
-use crate::upstream::Pool;
+use crate::upstream::{Pool, Register};
 
 /// Whether clients speak TLS to the gateway itself. It terminates none.
 pub(super) const CLIENTS_SPEAK_TLS: bool = false;
@@ -34,6 +34,8 @@ pub struct Shared {
     pub guard: Guard,
     /// The counters.
     pub metrics: Arc<Metrics>,
+    /// The connections to pods.
+    pub register: Arc<Register>,
     /// The live streams.
     pub live: Arc<LiveStreams>,
     /// The shutdown's phase.

@@ -70,11 +70,12 @@ pub(super) async fn open(client: &mut Inbox, mut call: Call<'_>, upgrade: &Upgra
     };
     let head = call.request_bytes(true);
     let offer = Offer::new(&head, config.http.host_header == HostHeader::Endpoint);
-    let mut upstream = call.dial().await?;
+    let (mut upstream, lease) = call.dial().await?;
     let shaking = shake(&mut upstream, &offer, call.endpoint(), &call.context.limits);
     let timed = tokio::time::timeout(lives.handshake_timeout, shaking);
     let answer = tokio::select! {
         answer = timed => answer.unwrap_or(Err(Failure::UpstreamTimeout))?,
+        () = lease.ended() => return Err(call.left(&upstream).await),
         () = client.socket.gone() => {
             call.account.cut(exchange::CLIENT_GONE);
             return Ok(Next::Close(Close::Now));
@@ -88,7 +89,7 @@ pub(super) async fn open(client: &mut Inbox, mut call: Call<'_>, upgrade: &Upgra
         return Err(Failure::ResponseUpgrade(UpgradeError::Accept));
     }
     call.account.answered(101);
-    let stream = live.open(permit, call.context.index, call.account.client(), call.endpoint(), Engine::Copy);
+    let stream = live.open(permit, call.context.index, call.account.client(), call.place(), Engine::Copy);
     stream.limit(lives.idle_timeout, lives.lifetime_max);
     // A sandbox that left the directory during the handshake had no session yet that could be closed.
     if let Err(error) = call.locate_again().await

@@ -11,13 +11,13 @@
 //! Nothing pushes changes here, so an answer is believed for its time to live, for less only if the host that it names
 //! is gone. One question per sandbox is under way, and whoever asks the same waits for it. While the control plane
 //! cannot be asked, known sandboxes keep their last endpoint and unknown ones are `Unavailable` at once or after the
-//! timeout. Sandboxes with live streams are asked for again when their answer has run out, so that a sandbox that ends
-//! loses its streams although nobody asks for it.
+//! timeout. Sandboxes with streams or other connections are asked for again when their answer has run out, so that a
+//! sandbox that ends loses them although nobody asks for it.
 
 mod answer;
 mod memory;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -61,6 +61,8 @@ pub struct ControlPlaneTask {
     waiting: HashMap<SandboxId, Vec<oneshot::Sender<Verdict>>>,
     /// Who will have no answer but one to a question of after theirs.
     rounds: Rounds<oneshot::Sender<Verdict>>,
+    /// Of these, questions that wait for a place among those under way: one for each sandbox of `rounds` at most.
+    postponed: VecDeque<SandboxId>,
     asking: JoinSet<Answered>,
     /// The last sandbox that could not be asked for: asking for it again tells when the control plane is back.
     unanswered: Option<SandboxId>,
@@ -107,6 +109,7 @@ pub(super) fn new(
         events,
         waiting: HashMap::new(),
         rounds: Rounds::default(),
+        postponed: VecDeque::new(),
         asking: JoinSet::new(),
         unanswered: None,
     };
@@ -161,7 +164,10 @@ impl ControlPlaneTask {
                     Some(question) => self.take(question),
                     None => return,
                 },
-                Some(answered) = self.asking.join_next() => self.answered(answered),
+                Some(answered) = self.asking.join_next() => {
+                    self.answered(answered);
+                    self.send_postponed();
+                }
                 _ = ticks.tick() => self.recheck(),
             }
         }
@@ -169,10 +175,9 @@ impl ControlPlaneTask {
 
     fn take(&mut self, Question { id, afresh, reply }: Question) {
         if afresh {
-            // Dropping the reply says that nobody can be asked. Those who wait for the next question need no place of
-            // their own: it is sent when the one before it has given its up.
-            if (self.rounds.has(&id) || self.asking.len() < ASKS_MAX) && self.rounds.join(&id, reply) {
-                self.send(id, afresh);
+            if self.rounds.join(&id, reply) {
+                self.postponed.push_back(id);
+                self.send_postponed();
             }
             return;
         }
@@ -199,6 +204,16 @@ impl ControlPlaneTask {
         true
     }
 
+    /// Sends what waits for a place. A redial has one among a bounded number of dials, so it is not told to come back
+    /// only because many others have one, too.
+    fn send_postponed(&mut self) {
+        while self.asking.len() < ASKS_MAX
+            && let Some(id) = self.postponed.pop_front()
+        {
+            self.send(id, true);
+        }
+    }
+
     fn send(&mut self, id: SandboxId, afresh: bool) {
         self.events.question(LookupSource::ControlPlane);
         let (config, rules) = (Arc::clone(&self.config), self.rules.clone());
@@ -212,12 +227,13 @@ impl ControlPlaneTask {
         let Ok(Answered { id, afresh, said }) = answered else {
             // Whose question it was is lost; nobody must wait for ever.
             self.rounds.clear();
+            self.postponed.clear();
             return self.waiting.clear();
         };
         let waiting = if afresh {
             let (waiting, again) = self.rounds.answered(&id);
             if again {
-                self.send(id.clone(), afresh);
+                self.postponed.push_back(id.clone());
             }
             waiting
         } else {
@@ -232,8 +248,10 @@ impl ControlPlaneTask {
         };
         self.unanswered = None;
         let verdict = self.shared.memory().store(&id, said, Instant::now());
-        if verdict.as_ref().is_err_and(LocateError::is_gone) {
-            self.live.close(&id);
+        match &verdict {
+            Ok(located) => self.live.located(&id, located.generation),
+            Err(error) if error.is_gone() => self.live.close(&id),
+            Err(_) => {}
         }
         for reply in waiting {
             let _left = reply.send(verdict.clone());

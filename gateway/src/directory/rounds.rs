@@ -46,11 +46,6 @@ impl<W> Rounds<W> {
         (asked, again)
     }
 
-    /// Whether a question about `id` is under way.
-    pub(super) fn has(&self, id: &SandboxId) -> bool {
-        self.0.contains_key(id)
-    }
-
     /// How many questions are under way.
     pub(super) fn len(&self) -> usize {
         self.0.len()

@@ -25,6 +25,9 @@ pub fn frames(data: &[u8]) {
     let mut unbound = relay();
     unbound.unlink(false);
     let dropped = relayed(unbound, bytes, bytes.len().max(1));
+    let mut holding = relay();
+    holding.unlink(true);
+    assert_eq!(relayed(holding, bytes, bytes.len().max(1)), whole, "what is held is what would be sent");
     let (events, out) = match whole {
         Ok(whole) => whole,
         Err(error) => {

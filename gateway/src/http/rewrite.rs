@@ -45,6 +45,8 @@ pub struct Forwarding<'a> {
     pub consumes_authorization: bool,
     /// The gateway's own cookies, which the sandbox never sees.
     pub own_cookies: [&'a str; 2],
+    /// The sandbox sees the cookies of an upgrade.
+    pub upgrade_cookies: bool,
     /// The query parameter in which a browser brings a token: a Referer that has it stays behind.
     pub token_parameter: &'a str,
     /// The fields that named the sandbox stay behind.
@@ -111,6 +113,7 @@ pub fn request(head: &RequestHead, upgrade: bool, f: &Forwarding<'_>, out: &mut 
     let mut length_written = false;
     for field in head.fields.iter() {
         match field.known {
+            Known::Cookie if upgrade && !f.upgrade_cookies => {}
             Known::Cookie => append_cookie(&field, &f.own_cookies, out),
             Known::ContentLength if !length_written => {
                 append_length(head.body, out);

@@ -87,6 +87,7 @@ pub(super) const KERNEL_ENGINE: LabelSpec = LabelSpec { name: "engine", values: 
 const REFUSAL: LabelSpec = LabelSpec { name: "reason", values: &["busy", "full", "refused"] };
 const DEMOTION: LabelSpec =
     LabelSpec { name: "reason", values: &["ended", "pressure", "late", "raced", "operator", "closed"] };
+const UPSTREAM_STATE: LabelSpec = LabelSpec { name: "state", values: &["idle", "busy"] };
 const SIDE: LabelSpec = LabelSpec { name: "side", values: &["client", "upstream", "gateway"] };
 const CLOSE_REASON: LabelSpec = LabelSpec {
     name: "reason",
@@ -173,6 +174,11 @@ pub const METRICS: &[MetricSpec] = &[
         "gateway_upstream_dial_retries_total",
         &[],
         "Connection attempts to endpoints made again after a failed one.",
+    ),
+    counter(
+        "gateway_upstream_resets_total",
+        &[UPSTREAM_STATE],
+        "Connections to endpoints reset because their sandbox ended, or, idle ones, because it moved.",
     ),
     gauge("gateway_streams_open", &[ENGINE], "Streams open now, by the engine that moves them."),
     counter("gateway_streams_opened_total", &[ENGINE], "Streams opened, by their first engine."),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::SandboxId;
-use crate::config::{BrokerConfig, DialConfig, HostHeader, OriginPolicy};
+use crate::config::{AddressBook, BrokerConfig, DialConfig, HostHeader, OriginPolicy};
 
 /// The sandbox of a request, and how the request looks there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,6 +73,18 @@ pub enum Lookup {
     /// The client says where its sandbox is. Such an address is checked more strictly than a directory's, and
     /// [`Target::port`] is its port.
     Address(IpAddr),
+}
+
+impl Lookup {
+    /// Who says where the sandbox is, and hears first when it is no more; `None` where the client says it.
+    #[must_use]
+    pub fn book(&self) -> Option<AddressBook> {
+        match self {
+            Self::Directory => Some(AddressBook::Directory),
+            Self::Dns => Some(AddressBook::Dns),
+            Self::Address(_) => None,
+        }
+    }
 }
 
 /// How one way in treats a request differently from another. The default is what the configuration says.

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::ServeError;
-use super::observers::Events;
+use super::observers::{Events, Found};
 use crate::auth::{Bearer, Guard, Keys, Secret};
 use crate::config::{AuthConfig, Config};
 use crate::directory::{Dns, DnsTask, EndpointRules, dns};
@@ -37,10 +37,11 @@ pub(super) fn dns(
     config: &Config,
     rules: &EndpointRules,
     metrics: &Arc<Metrics>,
+    found: Arc<Found>,
 ) -> Result<Option<(Dns, DnsTask)>, ServeError> {
     if !config.routing.sources.header {
         return Ok(None);
     }
     let events = Arc::new(Events(Arc::clone(metrics)));
-    Ok(Some(dns::new(&config.dns, rules.clone(), events)?))
+    Ok(Some(dns::new(&config.dns, rules.clone(), events, found)?))
 }

@@ -55,7 +55,7 @@ pub(super) static BROKER: &[Setting] = &[
     option!(
         "broker-on-redial",
         One(broker.on_redial, kind::ON_REDIAL),
-        "What becomes of a client's messages while there is no upstream: dropped, or held and sent to the next one first."
+        "What becomes of a client's messages while there is no upstream: dropped, or held for the next one."
     ),
     option!(
         "broker-redial-buffer-bytes-max",

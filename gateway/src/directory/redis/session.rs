@@ -18,7 +18,7 @@ use super::server::{ConnectError, Held, Link, Server};
 use super::{RedisTask, Request, Shared};
 use crate::directory::cache::{Answer, Lookup};
 use crate::directory::endpoint::Endpoint;
-use crate::directory::record::{self, FieldNames, NoEndpoint, State};
+use crate::directory::record::{self, FieldNames, NoEndpoint, RecordError, State};
 use crate::directory::rounds::Rounds;
 use crate::directory::{InvalidationCause, LookupSource};
 use crate::route::SandboxId;
@@ -167,6 +167,7 @@ impl<'t> Session<'t> {
     pub(super) async fn serve(mut self) -> Ended {
         loop {
             let wake_at = self.wake_at();
+            let has_room = self.flights.len() + self.rounds.len() < FLIGHTS_MAX;
             tokio::select! {
                 // Bounded things first: requests can come without end.
                 biased;
@@ -178,7 +179,7 @@ impl<'t> Session<'t> {
                     return Ended::Failed(error);
                 },
                 () = sleep_until(wake_at) => self.on_time(Instant::now()),
-                request = self.task.requests.recv(), if self.flights.len() + self.rounds.len() < FLIGHTS_MAX => match request {
+                request = self.task.requests.recv(), if has_room => match request {
                     Some(request) => self.ask(request),
                     None => return Ended::Unused,
                 },
@@ -321,8 +322,8 @@ impl<'t> Session<'t> {
         self.jobs.spawn(async move { Done::Sweep { asked_in, values: values.await } });
     }
 
-    /// Ends the streams of sandboxes that have left or are stopped. What the sweep learned of the others is kept: they need no HGET
-    /// now.
+    /// Ends the streams of sandboxes that have left or are stopped. What the sweep learned of the others is kept: they
+    /// need no HGET now.
     fn swept(&mut self, asked_in: u64, values: Values) {
         let now = std::time::Instant::now();
         for (id, held) in values {
@@ -335,7 +336,12 @@ impl<'t> Session<'t> {
                 Some(Err(NoEndpoint::Stopped)) => {
                     tracing::info!(sandbox = %id, "the sandbox is stopped; its streams are closed");
                 }
-                Some(_) => continue,
+                Some(Ok(located)) => {
+                    self.task.live.located(&id, located.generation);
+                    continue;
+                }
+                // An endpoint that may not be dialled ends nothing: its writer may have slipped.
+                Some(Err(_)) => continue,
             }
             self.task.live.close(&id);
         }
@@ -352,22 +358,26 @@ impl<'t> Session<'t> {
             Some(Some(State::Stopped)) => return Some(Err(NoEndpoint::Stopped)),
             Some(Some(State::Migrating)) => return Some(Err(NoEndpoint::Migrating)),
             // Whether it can be reached, the dial will tell.
-            Some(None) => self.complain(id, state.as_deref().unwrap_or_default(), &"its state is unknown"),
+            Some(None) => {
+                let word = state.as_deref().unwrap_or_default();
+                self.complain(id, word, "the sandbox's state is unknown, and ignored", None);
+            }
             Some(Some(State::Running)) | None => {}
         }
         let value = endpoint?;
         let said = record::decode_value(&value, &self.task.rules);
         if let Err(error) = said {
-            self.complain(id, &value, &error);
+            self.complain(id, &value, "the sandbox cannot be reached", Some(error));
         }
         Some(said.map_err(NoEndpoint::from))
     }
 
     /// Says what is wrong with a value, with all moderation.
-    fn complain(&mut self, id: &SandboxId, value: &[u8], error: &dyn std::fmt::Display) {
+    fn complain(&mut self, id: &SandboxId, value: &[u8], what: &'static str, error: Option<RecordError>) {
         if let Some(withheld) = self.task.record_complaints.permit(std::time::Instant::now()) {
             let shown = value[..value.len().min(LOGGED_VALUE_BYTES_MAX)].escape_ascii();
-            tracing::warn!(sandbox = %id, value = %shown, %error, withheld, "the directory's record cannot be used");
+            let error = error.map(tracing::field::display);
+            tracing::warn!(sandbox = %id, value = %shown, error, withheld, "{what}");
         }
     }
 }

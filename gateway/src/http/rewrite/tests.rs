@@ -25,6 +25,7 @@ fn forwarding() -> Forwarding<'static> {
         origin: OriginPolicy::Pass,
         consumes_authorization: false,
         own_cookies: ["vnc_session_id", "gateway_access"],
+        upgrade_cookies: true,
         token_parameter: "gateway_token",
         hides_sandbox_headers: false,
         request_id: "id-1",

@@ -113,6 +113,7 @@ fn an_application_that_knows_its_prefix_gets_it() {
     let rules = RoutingConfig { service_prefix_keep: vec![80], ..rules() };
     for (path, expected) in [
         ("/sandboxes/team/a/80/x//%2F?y", "prefix team/a /sandboxes/team/a/80/x//%2F?y"),
+        ("/sandboxes/team/a/80?x", "prefix team/a /sandboxes/team/a/80?x"),
         ("/sandboxes/team/a/8080/x", "prefix team/a /x"),
     ] {
         assert_eq!(summary(asked("gw", path, &rules)), expected, "{path}");

@@ -273,6 +273,8 @@ impl LiveSandboxes for Streams {
         self.live.lock().unwrap().retain(|live| live != id);
         self.closed.send_modify(|closed| closed.push(id.to_string()));
     }
+
+    fn located(&self, _: &SandboxId, _: u64) {}
 }
 
 async fn wait_for<T>(sender: &watch::Sender<T>, what: &str, holds: impl FnMut(&T) -> bool) {
