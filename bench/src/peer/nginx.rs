@@ -54,8 +54,8 @@ fn prepare_plain(site: &Site) -> Result<Launch> {
     Ok(launch(site))
 }
 
-/// Changes that one reload takes in: at the hundred a second of `session`, a reload every two seconds. A sandbox waits as
-/// long as that, and is unknown meanwhile; with fewer changes at once, nginx would read its table all the time.
+/// Changes that one reload takes in: at the hundred a second of `session`, a reload every two seconds. A sandbox waits
+/// as long as that, and is unknown meanwhile; with fewer changes at once, nginx would read its table all the time.
 pub(super) const CHANGES_PER_RELOAD: usize = 200;
 
 /// The whole table is written anew, and read by new workers; the old ones end with their connections.

@@ -272,8 +272,8 @@ impl Visitor {
         self.send()
     }
 
-    /// A request is small, and its socket has nothing to send: it takes all of it. One that was closed meanwhile says so
-    /// when it is read.
+    /// A request is small, and its socket has nothing to send: it takes all of it. One that was closed meanwhile says
+    /// so when it is read.
     fn send(&mut self) -> Result<()> {
         let mut socket = self.stream.as_ref().unwrap_or(&self.socket);
         match socket.write_all(self.request.as_bytes()) {
