@@ -208,7 +208,12 @@ pub async fn run(tunnel: Tunnel, plan: &Plan, stream: &StreamGuard) -> Ended {
         let left = sockmap::run(&sides, stream).await;
         plan.metrics.streams().demoted(Engine::Sockmap.label(), left.label());
         match left {
-            Left::Closed(reason) => break Ended { side: Side::Gateway, reason },
+            Left::Closed(reason) => {
+                if reason.resets_upstream() {
+                    sides.of(Peer::Upstream).reset_on_close();
+                }
+                break Ended { side: Side::Gateway, reason };
+            }
             // One side has ended or failed: the user path finds out how, and tells the other.
             Left::PeerEnded => stream.promote_after(None),
             // The sweeper asks again.

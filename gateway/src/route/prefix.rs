@@ -26,8 +26,8 @@ fn inside(head: &RequestHead, rules: &RoutingConfig, below: &[u8]) -> Result<Dec
     Ok(Decision::Forward(Target {
         port: Some(port),
         public_prefix,
-        handling: Handling { keeps_prefix, ..Handling::default() },
         misses_slash: rest.is_empty(),
+        handling: Handling { keeps_prefix, ..Handling::default() },
         ..Target::new(id, Source::Prefix, upstream_target)
     }))
 }
