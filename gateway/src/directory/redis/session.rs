@@ -356,10 +356,7 @@ impl<'t> Session<'t> {
             Some(Some(State::Stopped)) => return Some(Err(NoEndpoint::Stopped)),
             Some(Some(State::Migrating)) => return Some(Err(NoEndpoint::Migrating)),
             // Whether it can be reached, the dial will tell.
-            Some(None) => {
-                let word = state.as_deref().unwrap_or_default();
-                self.complain(id, word, "the sandbox's state is unknown, and ignored", None);
-            }
+            Some(None) => self.complain(id, &state.unwrap_or_default(), "the sandbox's state is unknown", None),
             Some(Some(State::Running)) | None => {}
         }
         let value = endpoint?;
