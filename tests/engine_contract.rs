@@ -14,12 +14,14 @@ use gateway_tests::pattern::Pattern;
 use gateway_tests::wait::{PATIENCE, until};
 
 /// Every way to move bytes in this build.
-pub(crate) const PATHS: [Path; 5] = [
+pub(crate) const PATHS: [Path; 7] = [
     Path::on_loopback("copy", "uring"),
     Path::on_loopback("copy", "epoll"),
     Path::on_loopback("splice", "uring"),
     Path::on_loopback("splice", "epoll"),
     Path::on_loopback("sockmap", "uring"),
+    Path::on_loopback("packet", "uring"),
+    Path::on_loopback("packet", "epoll"),
 ];
 
 /// The same contract where client, gateway and pod are three hosts.

@@ -69,8 +69,6 @@ pub enum Need {
     IoUring,
     /// `splice(2)`, on sockets.
     Splice,
-    /// A mounted BPF file system.
-    Bpffs,
 }
 
 /// Looks at this machine.
@@ -150,16 +148,13 @@ fn sockmap(machine: &Machine) -> Vec<Missing> {
     missing
 }
 
-/// `bpf_redirect_neigh`: Linux 5.10 (net/core/filter.c).
-const PACKET_SINCE: Release = Release(5, 10, 0);
+/// `BPF_LINK_TYPE_TCX`: Linux 6.6. The older way leaves the program on the interfaces when the process is killed, and
+/// streams in the hands of nobody.
+const PACKET_SINCE: Release = Release(6, 6, 0);
 
 fn packet(machine: &Machine) -> Vec<Missing> {
     let mut missing = Vec::from_iter(too_old(&machine.kernel, PACKET_SINCE));
     missing.extend(machine.programs_refused.clone());
-    if machine.bpffs.is_none() {
-        // The flows outlive the process in pinned maps.
-        missing.push(Missing::new(Need::Bpffs, "no BPF file system is mounted (mount -t bpf bpf /sys/fs/bpf)"));
-    }
     missing
 }
 

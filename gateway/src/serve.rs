@@ -17,7 +17,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::admin::{self, AdminState};
-use crate::config::{Config, DirectoryConfig, EngineChoice};
+use crate::config::{Config, DirectoryConfig};
 use crate::connection::{Places, Shared, Table};
 use crate::directory::{
     self, ControlPlaneTask, Directory, DirectoryEvents, DnsError, EndpointRules, RedisTask, ServerError, TableError,
@@ -52,9 +52,6 @@ pub enum ServeError {
         /// What the kernel said.
         source: io::Error,
     },
-    /// Something was asked for that this build does not have.
-    #[error("{0} is not available in this build")]
-    NotInThisBuild(String),
     /// An engine was asked for that cannot run here.
     #[error("engine '{engine}' cannot run here: {missing} (`gateway probe` tells more)")]
     Engine {
@@ -102,7 +99,6 @@ fn system(what: &'static str) -> impl FnOnce(io::Error) -> ServeError {
 /// # Errors
 /// When it could not start, or a worker failed.
 pub fn run(config: Config) -> Result<(), ServeError> {
-    check_build(&config)?;
     heap::keep_little();
     let capacity = capacity(&config)?;
     // First the one that cannot be shared: a second gateway started by mistake fails here, before it takes connections.
@@ -113,13 +109,6 @@ pub fn run(config: Config) -> Result<(), ServeError> {
         .build()
         .map_err(system("cannot start the control thread"))?;
     runtime.block_on(control(config, capacity, admin, listeners))
-}
-
-fn check_build(config: &Config) -> Result<(), ServeError> {
-    match config.engine {
-        EngineChoice::Auto | EngineChoice::Copy | EngineChoice::Splice | EngineChoice::Sockmap => Ok(()),
-        EngineChoice::Packet => Err(ServeError::NotInThisBuild("engine 'packet'".into())),
-    }
 }
 
 /// Raises the soft limit of descriptors to the hard one, and derives how many connections fit.
@@ -203,6 +192,7 @@ async fn control(
     let (directory, task) = directory(&config, rules, &metrics, &live)?;
     let backend = engines::backend(config.io)?;
     let offload = engines::offload(config.engine, backend, &metrics)?;
+    let splicer = engines::splicer(config.engine, &metrics)?;
     let connections_max = connections_max(&config, capacity);
     let sharing = config.workers.get() / capacity.tables;
     let tables = (0..capacity.tables).map(|_| Table::new(capacity.per_table, sharing)).collect();
@@ -218,6 +208,7 @@ async fn control(
         connections: Places::new(connections_max),
         tables,
         offload,
+        splicer,
     });
     let state = AdminState {
         readiness: Arc::new(Ready { directory, drain }),

@@ -11,6 +11,8 @@ pub mod flows;
 pub mod heap;
 pub mod pipe;
 mod pool;
+pub mod raw;
+pub mod repair;
 mod ring;
 pub mod socket;
 pub mod tcp;

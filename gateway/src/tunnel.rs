@@ -14,6 +14,8 @@
 //!
 //! # The ways a stream can take
 //!
+//! A stream that is spliced leaves all of them: `packet` has no sockets, and no way back.
+//!
 //! On the *user path* (`user_path`) two pumps move its bytes, by `copy`. With a kernel side, a stream goes over to
 //! `sockmap` at an instant when both pumps rest, and comes back when a side ends, when a reader is slower than its
 //! writer, or when an operator says so. The switch is in `sockmap`, the rules for it are in [`damping`].
@@ -22,6 +24,7 @@ mod copy;
 pub mod damping;
 pub mod half_close;
 pub mod live;
+mod packet;
 mod pause;
 mod sockmap;
 mod splice;
@@ -32,13 +35,15 @@ use std::sync::Arc;
 
 use crate::bpf::offload::Offload;
 use crate::metrics::Metrics;
-use crate::sys::Socket;
+use crate::sys::{Socket, TcpTuning};
 use damping::Damping;
 use half_close::Peer;
 use live::Direction;
+use packet::{Spliced, Splicing};
 use sockmap::{Entered, Entering, Left};
 use user_path::Outcome;
 
+pub use crate::bpf::splicer::Splicer;
 pub use half_close::{Ended, Reason, Side};
 pub use live::{LiveStreams, StreamGuard};
 
@@ -63,18 +68,20 @@ pub enum Engine {
     Splice,
     /// Redirect from socket to socket in the kernel.
     Sockmap,
+    /// Make the two TCP connections one.
+    Packet,
 }
 
 impl Engine {
     /// Every engine of this build.
-    pub const ALL: [Self; 3] = [Self::Copy, Self::Splice, Self::Sockmap];
+    pub const ALL: [Self; 4] = [Self::Copy, Self::Splice, Self::Sockmap, Self::Packet];
 
     /// Whether the bytes stay in the kernel.
     #[must_use]
     pub const fn is_kernel(self) -> bool {
         match self {
             Self::Copy | Self::Splice => false,
-            Self::Sockmap => true,
+            Self::Sockmap | Self::Packet => true,
         }
     }
 
@@ -85,6 +92,7 @@ impl Engine {
             Self::Copy => "copy",
             Self::Splice => "splice",
             Self::Sockmap => "sockmap",
+            Self::Packet => "packet",
         }
     }
 }
@@ -125,6 +133,10 @@ pub struct Plan {
     pub user: UserEngine,
     /// The way into the kernel, where there is one.
     pub kernel: Option<Rc<Offload>>,
+    /// The way out of all sockets, where it was asked for.
+    pub splicer: Option<Arc<Splicer>>,
+    /// How the ends of a stream without sockets are asked whether they are there.
+    pub keepalive: TcpTuning,
     /// Streams take it as soon as they can, since it was asked for. Otherwise they wait for the sweeper, so that a
     /// short one costs nothing.
     pub eager: bool,
@@ -178,7 +190,7 @@ pub async fn run(tunnel: Tunnel, plan: &Plan, stream: &StreamGuard) -> Ended {
     let mut behind = [to_upstream, to_client];
     let mut eager = plan.eager;
     let mut damping = Damping::default();
-    if plan.kernel.is_some() {
+    if plan.kernel.is_some() || plan.splicer.is_some() {
         stream.promote_after(Some(damping.quiet_needed()));
     }
     let ended = loop {
@@ -187,6 +199,14 @@ pub async fn run(tunnel: Tunnel, plan: &Plan, stream: &StreamGuard) -> Ended {
             Outcome::Resting => {}
         }
         eager = false;
+        if let Some(splicer) = &plan.splicer {
+            if let Some(spliced) = spliced(&sides, splicer, plan, stream).await {
+                // In repair mode, both close without a word.
+                drop(sides);
+                return packet::run(spliced, &plan.keepalive, stream).await;
+            }
+            continue;
+        }
         let Some(offload) = &plan.kernel else { continue };
         match sockmap::enter(&mut sides, offload, stream) {
             Entering::Done => {}
@@ -233,4 +253,24 @@ pub async fn run(tunnel: Tunnel, plan: &Plan, stream: &StreamGuard) -> Ended {
         kernel.leave(&sides, stream);
     }
     ended
+}
+
+/// Splices a stream whose pumps rest. `None` where it keeps its sockets.
+async fn spliced(sides: &Sides, splicer: &Arc<Splicer>, plan: &Plan, stream: &StreamGuard) -> Option<Spliced> {
+    let metrics = plan.metrics.streams();
+    match packet::splice(sides, splicer, stream).await {
+        Splicing::Done(spliced) => {
+            metrics.promoted(Engine::Packet.label());
+            stream.set_engine(Engine::Packet);
+            return Some(spliced);
+        }
+        Splicing::NotQuiet => metrics.promotion_refused("busy"),
+        Splicing::Refused(error) => {
+            tracing::debug!(%error, stream = stream.id(), "a stream keeps its sockets");
+            metrics.promotion_refused(error.label());
+            // What does not fit once will not fit again.
+            stream.promote_after(None);
+        }
+    }
+    None
 }

@@ -70,12 +70,14 @@ pub fn run(shared: &Arc<Shared>, parting: Arc<Parting>, station: Station) -> io:
         if let (Some(kernel), Some(reports)) = (&kernel, reports) {
             tokio::task::spawn_local(attend(Rc::clone(kernel), reports));
         }
-        let eager = shared.config.engine == EngineChoice::Sockmap;
+        let eager = matches!(shared.config.engine, EngineChoice::Sockmap | EngineChoice::Packet);
         let user = match shared.config.engine {
             EngineChoice::Splice => UserEngine::Splice,
             EngineChoice::Auto | EngineChoice::Copy | EngineChoice::Sockmap | EngineChoice::Packet => UserEngine::Copy,
         };
-        let plan = Plan { user, kernel, eager, metrics: Arc::clone(&shared.metrics) };
+        let splicer = shared.splicer.clone();
+        let keepalive = connection::tuning(&shared.config.stream, 0);
+        let plan = Plan { user, kernel, splicer, keepalive, eager, metrics: Arc::clone(&shared.metrics) };
         let context = Rc::new(Context::new(shared, index, driver, plan));
         let listeners: io::Result<Vec<_>> =
             listeners.into_iter().map(|listener| context.driver.listener(listener)).collect();

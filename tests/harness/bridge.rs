@@ -59,7 +59,7 @@ impl Path {
     /// Whether the bytes stay in the kernel.
     #[must_use]
     pub fn is_kernel(self) -> bool {
-        self.engine == "sockmap"
+        matches!(self.engine, "sockmap" | "packet")
     }
 }
 

@@ -80,10 +80,11 @@ const INVALIDATION_CAUSE: LabelSpec = LabelSpec { name: "cause", values: &["push
 const DIAL_OUTCOME: LabelSpec =
     LabelSpec { name: "outcome", values: &["connected", "refused", "timeout", "unreachable", "error"] };
 /// The engines of this build.
-pub(super) const ENGINE: LabelSpec = LabelSpec { name: "engine", values: &["copy", "splice", "sockmap"] };
+pub(super) const ENGINE: LabelSpec = LabelSpec { name: "engine", values: &["copy", "splice", "sockmap", "packet"] };
 /// The engines that streams are promoted to.
-pub(super) const KERNEL_ENGINE: LabelSpec = LabelSpec { name: "engine", values: &["sockmap"] };
-const REFUSAL: LabelSpec = LabelSpec { name: "reason", values: &["busy", "full", "refused"] };
+pub(super) const KERNEL_ENGINE: LabelSpec = LabelSpec { name: "engine", values: &["sockmap", "packet"] };
+const REFUSAL: LabelSpec =
+    LabelSpec { name: "reason", values: &["busy", "full", "refused", "route", "port", "options", "mss"] };
 const DEMOTION: LabelSpec =
     LabelSpec { name: "reason", values: &["ended", "pressure", "late", "raced", "operator", "closed"] };
 const SIDE: LabelSpec = LabelSpec { name: "side", values: &["client", "upstream", "gateway"] };
@@ -180,7 +181,8 @@ pub const METRICS: &[MetricSpec] = &[
     counter(
         "gateway_stream_promotions_refused_total",
         &[REFUSAL],
-        "Times a stream could not go into the kernel: bytes were on their way, no place was left, the kernel refused.",
+        "Times a stream could not go into the kernel: bytes were on their way, no place was left, the kernel refused, \
+         or its two connections do not fit together.",
     ),
     counter(
         "gateway_stream_demotions_total",

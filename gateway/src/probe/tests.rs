@@ -70,7 +70,7 @@ fn without_capabilities_the_kernel_engines_are_out() {
     let machine = Machine { programs_refused, bpffs: None, ..machine() };
     assert_eq!(available(&machine), ["copy", "splice"]);
     assert_eq!(missing(&machine, "sockmap"), [Need::Capability]);
-    assert_eq!(missing(&machine, "packet"), [Need::Capability, Need::Bpffs]);
+    assert_eq!(missing(&machine, "packet"), [Need::Capability]);
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn an_old_kernel_is_told_which_one_it_takes() {
     let machine = Machine { kernel: Kernel::of("5.4.0-150-generic"), ..machine() };
     assert_eq!(available(&machine), ["copy", "splice"]);
     let packet = &engines(&machine, &ALL)[3];
-    assert_eq!(packet.missing[0].detail, "Linux 5.10.0 or newer; this is 5.4.0-150-generic");
+    assert_eq!(packet.missing[0].detail, "Linux 6.6.0 or newer; this is 5.4.0-150-generic");
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn the_table_names_every_engine_and_everything_missing() {
     assert_eq!(lines[1], "splice   no   not in this build");
     assert_eq!(lines[2], "sockmap  no   not in this build");
     assert_eq!(lines[3], "              Linux 5.11.0 or newer; this is 5.4.0");
-    assert!(table.contains("\npacket   no   Linux 5.10.0 or newer; this is 5.4.0\n              no BPF file system"));
+    assert!(table.contains("\npacket   no   Linux 6.6.0 or newer; this is 5.4.0\n"));
     let room = "\nRLIMIT_NOFILE    20000 (soft limit 1024), room for 9864 streams per worker, 19728 with 2\n";
     assert!(table.contains(room), "{table}");
 }

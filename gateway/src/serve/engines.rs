@@ -1,6 +1,10 @@
 //! What the workers wait with, and which engines they have: decided once, before they start.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use super::ServeError;
+use crate::bpf::splicer::Splicer;
 use crate::config::{EngineChoice, IoChoice};
 use crate::metrics::Metrics;
 use crate::probe;
@@ -46,4 +50,34 @@ pub(super) fn offload(choice: EngineChoice, backend: Backend, metrics: &Metrics)
         tracing::warn!(missing = sockmap, "streams stay in user space");
     }
     Ok(offload && sockmap.is_empty())
+}
+
+/// How often every spliced stream looks for itself: for an event that was lost, and for an end that has gone silent.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// The kernel side of the packet engine, where it was asked for. It watches over its streams on this thread.
+pub(super) fn splicer(choice: EngineChoice, metrics: &Metrics) -> Result<Option<Arc<Splicer>>, ServeError> {
+    if choice != EngineChoice::Packet {
+        metrics.streams().set_available(Engine::Packet.label(), false);
+        return Ok(None);
+    }
+    let engine = Engine::Packet.label();
+    let (splicer, events) =
+        Splicer::start().map_err(|error| ServeError::Engine { engine, missing: error.to_string() })?;
+    metrics.streams().set_available(engine, true);
+    let attending = Arc::clone(&splicer);
+    tokio::spawn(async move {
+        if let Err(error) = attending.attend(events).await {
+            tracing::error!(%error, "the events of spliced streams cannot be read");
+        }
+    });
+    let sweeping = Arc::clone(&splicer);
+    tokio::spawn(async move {
+        let mut ticks = tokio::time::interval(LOOK);
+        loop {
+            ticks.tick().await;
+            sweeping.sweep();
+        }
+    });
+    Ok(Some(splicer))
 }

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use hashbrown::HashMap;
 
 use super::{Engine, Reason};
+use crate::bpf::splicer::Ways;
 use crate::route::SandboxId;
 use crate::sys::FlowArray;
 use admission::Admission;
@@ -310,6 +311,11 @@ impl StreamGuard {
         self.record.attach_kernel(Arc::clone(flows), indices);
     }
 
+    /// Says where a spliced stream is counted, by direction.
+    pub fn attach_ways(&self, ways: &Arc<Ways>, indices: [u32; 2]) {
+        self.record.attach_ways(Arc::clone(ways), indices);
+    }
+
     /// Takes over what the kernel has counted, since its counters will be another stream's.
     pub fn detach_kernel(&self) {
         self.record.detach_kernel();
@@ -318,7 +324,7 @@ impl StreamGuard {
     /// Bytes that the kernel carried, in both directions.
     #[must_use]
     pub fn kernel_bytes(&self) -> u64 {
-        self.record.counts().by_kernel().iter().sum()
+        self.record.counts().by_kernel()
     }
 
     /// How often the stream went into the kernel.

@@ -9,6 +9,7 @@ use serde::Serialize;
 use tokio::sync::Notify;
 
 use super::{Direction, Told, locked};
+use crate::bpf::splicer::Ways;
 use crate::route::SandboxId;
 use crate::sys::FlowArray;
 use crate::tunnel::{Engine, Reason};
@@ -41,6 +42,20 @@ pub(super) struct Record {
     told: Notify,
 }
 
+/// What an engine of the kernel has moved, by direction.
+#[derive(Debug, Clone, Copy)]
+struct KernelMoved {
+    engine: Engine,
+    bytes: [u64; 2],
+    skbs: [u64; 2],
+}
+
+impl Default for KernelMoved {
+    fn default() -> Self {
+        Self { engine: Engine::Sockmap, bytes: [0; 2], skbs: [0; 2] }
+    }
+}
+
 /// What the kernel has moved of a stream.
 #[derive(Default)]
 enum KernelCounts {
@@ -49,21 +64,31 @@ enum KernelCounts {
     Nothing,
     /// It counts here; the indices are by direction.
     Live { flows: Arc<FlowArray>, indices: [u32; 2] },
+    /// Its connections are one; the indices are by direction.
+    Spliced { ways: Arc<Ways>, indices: [u32; 2] },
     /// It will not move any more.
-    Final { bytes: [u64; 2], skbs: [u64; 2] },
+    Final(KernelMoved),
 }
 
 impl KernelCounts {
-    /// Bytes and socket buffers, by direction.
-    fn read(&self) -> ([u64; 2], [u64; 2]) {
+    fn read(&self) -> KernelMoved {
         match self {
             Self::Nothing => Default::default(),
             Self::Live { flows, indices } => {
                 let flows = indices.map(|index| flows.get(index));
                 let bytes = flows.map(|flow| flow.redirected.load(Ordering::Relaxed));
-                (bytes, flows.map(|flow| flow.skbs.load(Ordering::Relaxed)))
+                let skbs = flows.map(|flow| flow.skbs.load(Ordering::Relaxed));
+                KernelMoved { bytes, skbs, ..KernelMoved::default() }
             }
-            Self::Final { bytes, skbs } => (*bytes, *skbs),
+            Self::Spliced { ways, indices } => {
+                let bytes = indices.map(|index| ways.get(index)).map(|way| {
+                    let fin = u64::from(way.fin.load(Ordering::Relaxed) != 0);
+                    let end = way.end.load(Ordering::Relaxed);
+                    end.saturating_sub(way.begin.load(Ordering::Relaxed)).saturating_sub(fin)
+                });
+                KernelMoved { engine: Engine::Packet, bytes, skbs: [0; 2] }
+            }
+            Self::Final(moved) => *moved,
         }
     }
 }
@@ -79,8 +104,8 @@ pub(super) struct Counts {
 
 impl Counts {
     /// Bytes that the kernel moved.
-    pub(super) const fn by_kernel(&self) -> [u64; 2] {
-        self.moved[Engine::Sockmap as usize]
+    pub(super) fn by_kernel(&self) -> u64 {
+        [Engine::Sockmap, Engine::Packet].iter().flat_map(|&engine| self.moved[engine as usize]).sum()
     }
 
     /// Bytes that anybody moved.
@@ -140,10 +165,13 @@ impl Record {
         *locked(&self.kernel) = KernelCounts::Live { flows, indices };
     }
 
+    pub(super) fn attach_ways(&self, ways: Arc<Ways>, indices: [u32; 2]) {
+        *locked(&self.kernel) = KernelCounts::Spliced { ways, indices };
+    }
+
     pub(super) fn detach_kernel(&self) {
         let mut kernel = locked(&self.kernel);
-        let (bytes, skbs) = kernel.read();
-        *kernel = KernelCounts::Final { bytes, skbs };
+        *kernel = KernelCounts::Final(kernel.read());
     }
 
     /// Waits until somebody wants something of the stream. An end goes before everything else.
@@ -198,10 +226,10 @@ impl Record {
 
     /// What it has carried.
     pub(super) fn counts(&self) -> Counts {
-        let (kernel, skbs) = locked(&self.kernel).read();
+        let KernelMoved { engine, bytes, skbs } = locked(&self.kernel).read();
         let mut moved = [[0; 2]; Engine::ALL.len()];
         moved[self.user as usize] = self.bytes.each_ref().map(|bytes| bytes.load(Ordering::Relaxed));
-        moved[Engine::Sockmap as usize] = kernel;
+        moved[engine as usize] = bytes;
         Counts { moved, skbs }
     }
 

@@ -1,0 +1,77 @@
+//! One direction of two spliced TCP connections: the value of the map `WAYS`, which both sides have in memory.
+//!
+//! Both directions of a stream have neighbouring indices, so the other direction of `index` is `index ^ 1`; the one
+//! that begins at the client is even. Sequence numbers are 32 bits in a word of 64. `W` is that word: plain in the
+//! kernel, atomic in user space.
+
+/// How a direction's packets are rewritten, and what was seen of them.
+#[repr(C)]
+#[derive(Debug, Default)]
+pub struct Way<W> {
+    /// [`HELD`], [`SPLICED`], or 0 where there is no stream. User space writes everything up to `spare` before the
+    /// program finds the direction, and this word alone afterwards.
+    pub state: W,
+    /// The new source address in network order; an IPv4 address in its IPv6-mapped form (RFC 4291 section 2.5.5.2).
+    pub source: [W; 2],
+    /// The new destination address.
+    pub destination: [W; 2],
+    /// The new ports as the first four bytes of a TCP header.
+    pub ports: W,
+    /// What is added to a sequence number.
+    pub seq_add: W,
+    /// What is added to an acknowledgement number, and to the edges of SACK blocks.
+    pub ack_add: W,
+    /// The window scale in which the packets come.
+    pub scale_in: W,
+    /// The one in which their receiver reads them.
+    pub scale_out: W,
+    /// The interface that packets leave through; 0 where the receiver is on this machine.
+    pub device: W,
+    /// 1 where both connections have timestamps.
+    pub timestamps: W,
+    /// What the first timestamp becomes.
+    pub timestamp_start: W,
+    /// The first sequence number that the program sees.
+    pub begin: W,
+    /// Fills the cache line.
+    pub spare: [W; 2],
+    /// What is added to timestamps, with [`KNOWN`] as soon as the first was seen.
+    pub timestamp_add: W,
+    /// The timestamp that went out last.
+    pub timestamp_last: W,
+    /// One behind the highest sequence number that came, continued to 64 bits; a FIN counts as one.
+    pub end: W,
+    /// The acknowledgement that went out last: in the numbers of the other direction's sender.
+    pub acked: W,
+    /// Bytes behind it that the sender of this direction is ready to take.
+    pub window: W,
+    /// When the last packet came, in nanoseconds of CLOCK_MONOTONIC_COARSE.
+    pub active_ns: W,
+    /// The sequence number of the FIN, with [`KNOWN`].
+    pub fin: W,
+    /// When the first end of this direction came, FIN or RST.
+    pub end_ns: W,
+    /// 1 after an RST that its receiver accepts.
+    pub reset: W,
+    /// Packets that were sent on.
+    pub packets: W,
+    /// Packets that were dropped: held, with options in an order that nobody uses, or at the end of their hops.
+    pub dropped: W,
+    /// Fills the cache line.
+    pub kernel_spare: [W; 5],
+}
+
+const _: () = assert!(size_of::<Way<u64>>() == 256);
+
+/// [`Way::state`]: bytes and ends are dropped, so that their sender sends them again later; what has neither goes up.
+pub const HELD: u64 = 1;
+
+/// [`Way::state`]: packets are rewritten and sent on.
+pub const SPLICED: u64 = 2;
+
+/// Marks a 32-bit number in a word of 64 as known.
+pub const KNOWN: u64 = 1 << 32;
+
+/// A direction as its packets name it: source address, destination address, ports, all in network order, and IPv4
+/// addresses in their IPv6-mapped form.
+pub type WayKey = [u32; 9];

@@ -1,0 +1,116 @@
+//! How a spliced stream ends: by its ends, by the silence of one of them, or by us.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use gateway_common::packet::{KNOWN, Way};
+
+use super::{Ended, Reason, Side, Spliced};
+use crate::sys::TcpTuning;
+use crate::sys::raw::Segment;
+use crate::sys::repair::now_ns;
+
+/// By direction.
+const SIDES: [Side; 2] = [Side::Client, Side::Upstream];
+
+/// What is known about a stream's two ends between two looks.
+pub(super) struct Watch<'a> {
+    spliced: &'a Spliced,
+    keepalive: &'a TcpTuning,
+    /// Probes sent to each end since it was last heard of.
+    probes: [u32; 2],
+}
+
+impl<'a> Watch<'a> {
+    pub(super) const fn new(spliced: &'a Spliced, keepalive: &'a TcpTuning) -> Self {
+        Self { spliced, keepalive, probes: [0; 2] }
+    }
+
+    /// Whether the stream is over. Asks an end that was silent for too long whether it is there.
+    pub(super) fn look(&mut self) -> Option<Ended> {
+        let ways = [0, 1].map(|direction| self.spliced.place.way(direction));
+        over(ways).or_else(|| (0..2).find_map(|direction| self.ask(direction, ways[direction])))
+    }
+
+    fn ask(&mut self, direction: usize, way: &Way<AtomicU64>) -> Option<Ended> {
+        let silence = Duration::from_nanos(now_ns().saturating_sub(load(&way.active_ns)));
+        let TcpTuning { keepalive_idle, keepalive_interval, keepalive_probes, .. } = *self.keepalive;
+        let probes = &mut self.probes[direction];
+        if silence < keepalive_idle {
+            *probes = 0;
+        } else if silence >= keepalive_idle + keepalive_interval * *probes {
+            if *probes >= keepalive_probes {
+                return Some(Ended { side: SIDES[direction], reason: Reason::Vanished });
+            }
+            *probes += 1;
+            self.spliced.probe(direction);
+        }
+        None
+    }
+}
+
+/// Whether both ends have ended, or one has broken the stream off.
+fn over(ways: [&Way<AtomicU64>; 2]) -> Option<Ended> {
+    let [up, down] = ways;
+    let reset = ways.map(|way| load(&way.reset) != 0);
+    let first = |among: [bool; 2]| {
+        let client_first = !among[1] || among[0] && load(&up.end_ns) <= load(&down.end_ns);
+        if client_first { Side::Client } else { Side::Upstream }
+    };
+    if reset != [false; 2] {
+        return Some(Ended { side: first(reset), reason: Reason::Reset });
+    }
+    let finished = |fin: &AtomicU64, other: &Way<AtomicU64>| load(fin) == KNOWN | load(&other.acked);
+    let both = finished(&up.fin, down) && finished(&down.fin, up);
+    both.then(|| Ended { side: first([true; 2]), reason: Reason::Fin })
+}
+
+fn load(word: &AtomicU64) -> u64 {
+    word.load(Ordering::Acquire)
+}
+
+impl Spliced {
+    /// Asks the end where `direction` begins for a sign of life, as a keepalive does (RFC 9293 section 3.8.4): with the
+    /// number before the one that it waits for. The answer goes to the other end, which knows it already.
+    fn probe(&self, direction: usize) {
+        let number = self.expected_by(direction)[0].wrapping_sub(1);
+        self.say(direction, number, false);
+    }
+
+    /// Resets both connections. A reset must have the number that its receiver waits for (RFC 5961 section 3.2): that
+    /// is behind what it acknowledged, or, where it puts an acknowledgement off, behind what was sent to it.
+    pub(super) fn reset_both(&self) {
+        for direction in [0, 1] {
+            let [acknowledged, sent] = self.expected_by(direction);
+            self.say(direction, acknowledged, true);
+            if sent != acknowledged {
+                self.say(direction, sent, true);
+            }
+        }
+    }
+
+    fn expected_by(&self, direction: usize) -> [u32; 2] {
+        let (way, back) = (self.place.way(direction), self.place.way(1 - direction));
+        [low(&way.acked).wrapping_sub(low(&way.ack_add)), low(&back.end).wrapping_add(low(&back.seq_add))]
+    }
+
+    /// Sends a segment to the end where `direction` begins, in the other's name. It acknowledges what the other has.
+    fn say(&self, direction: usize, seq: u32, reset: bool) {
+        let back = self.place.way(1 - direction);
+        let paths = &self.paths;
+        let (source, destination) = match direction {
+            0 => (paths.gateway_to_client, paths.client),
+            _ => (paths.gateway_to_pod, paths.pod),
+        };
+        let timestamp = self.timestamps.then(|| low(&back.timestamp_last));
+        let segment = Segment { source, destination, seq, ack: low(&back.acked), reset, timestamp };
+        if let Err(error) = self.place.splicer().sender().send(&segment) {
+            tracing::debug!(%error, "a segment could not be sent");
+        }
+    }
+}
+
+/// A number of 32 bits in a word.
+fn low(word: &AtomicU64) -> u32 {
+    u32::try_from(load(word) & 0xffff_ffff).expect("32 bits")
+}
