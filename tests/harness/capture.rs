@@ -47,7 +47,7 @@ struct Segment {
     sender: IpAddr,
     stream: u32,
     sequence: u32,
-    /// Payload, and one each for SYN and FIN.
+    /// Payload in bytes.
     length: u32,
     acknowledged: Option<u32>,
     /// In bytes, scaled.
@@ -76,8 +76,10 @@ const FIELDS: [&str; 16] = [
     "tcp.flags",
     "tcp.options.timestamp.tsval",
     "tcp.options.timestamp.tsecr",
-    "tcp.checksum.status",
-    "ip.checksum.status",
+    // Not their statuses: tshark calls 0xffff bad where 0 is right, and those are one number in ones' complement. The
+    // kernel may write either (RFC 1624 section 3, `skb_checksum_help`).
+    "tcp.checksum_bad.expert",
+    "ip.checksum_bad.expert",
     "tcp.analysis.retransmission",
     "tcp.analysis.out_of_order",
     "tcp.analysis.lost_segment",
@@ -85,8 +87,6 @@ const FIELDS: [&str; 16] = [
 ];
 
 /// Bits of `tcp.flags`.
-const FIN: u32 = 0x01;
-const SYN: u32 = 0x02;
 const RST: u32 = 0x04;
 const ACK: u32 = 0x10;
 
@@ -104,8 +104,7 @@ impl Capture {
         let tcpdump = Process::spawn("nsenter", |command| {
             command.arg(format!("--net={}", host.path()));
             // As the user who started it; packet by packet, so that none waits in a buffer for more; and no more of
-            // each
-            // than a wire carries, so that the buffer has room for many.
+            // each than a wire carries, so that the buffer has room for many.
             command.args([
                 "tcpdump",
                 "-i",
@@ -182,9 +181,7 @@ impl Capture {
 
 impl Reading {
     fn opinions_of_tshark(&mut self, words: &[&str]) {
-        /// Of a `checksum.status`.
-        const BAD: &str = "0";
-        self.bad_checksums += u64::from(words[10] == BAD || words[11] == BAD);
+        self.bad_checksums += u64::from(!words[10].is_empty() || !words[11].is_empty());
         self.repeated += u64::from(!words[12].is_empty() || !words[13].is_empty());
         self.gaps += u64::from(!words[14].is_empty());
         self.acked_unseen += u64::from(!words[15].is_empty());
@@ -193,9 +190,12 @@ impl Reading {
     /// Whether what arrives fits what the reader has said.
     fn against_the_reader(&mut self, segment: &Segment, reader: &Said) {
         let end = segment.sequence.wrapping_add(segment.length);
+        // A FIN is no byte: Linux lets it follow the last one that fits (`tcp_mss_split_point`).
         let is_beyond = |window_end| segment.length > 0 && is_before(window_end, end);
         self.beyond_window += u64::from(reader.window_end.is_some_and(is_beyond));
-        let is_strange = |(_, echo)| !segment.is_reset && !reader.timestamps.contains(&echo);
+        // A segment without ACK echoes nothing (RFC 7323 section 3.2), such as a SYN that was sent twice.
+        let has_echo = segment.acknowledged.is_some() && !segment.is_reset;
+        let is_strange = |(_, echo)| has_echo && !reader.timestamps.contains(&echo);
         self.strange_echoes += u64::from(segment.timestamp.is_some_and(is_strange));
     }
 
@@ -216,7 +216,7 @@ impl Segment {
             sender: if words[0].is_empty() { words[1] } else { words[0] }.parse()?,
             stream: number(2)?,
             sequence: number(3)?,
-            length: number(4)? + u32::from(flags & SYN > 0) + u32::from(flags & FIN > 0),
+            length: number(4)?,
             acknowledged: if flags & ACK > 0 { Some(number(5)?) } else { None },
             window: number(6)?,
             timestamp,

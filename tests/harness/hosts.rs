@@ -167,18 +167,18 @@ impl Hosts {
         self.pod.there(move || Ok(TcpListener::bind((address, 0))?))
     }
 
+    /// Both ends of the client's and the pod's cable.
+    fn plugs(&self) -> [(&Namespace, &'static str); 4] {
+        let [clients, pods] = [Cable::Clients, Cable::Pods].map(|cable| (self.gateway(), cable.device()));
+        [(&self.client, DEVICE), clients, pods, (&self.pod, DEVICE)]
+    }
+
     /// Everything on the cables is a packet as a wire carries it: with all of its checksum, and no longer than the
-    /// device's MTU. Without this a packet of 64 KiB may cross whole, its checksum left for a device to finish. And
-    /// as on
-    /// a wire the packets of a stream arrive in their order; a veth pair hands each to the core that sent it, and those
-    /// overtake each other when a sender changes its core.
+    /// device's MTU. Without this a packet of 64 KiB may cross whole, its checksum left for a device to finish. And as
+    /// on a wire the packets of a stream arrive in their order; a veth pair hands each to the core that sent it, and
+    /// those overtake each other when a sender changes its core.
     pub fn as_on_a_wire(&self) -> Result<()> {
-        for (host, device) in [
-            (&self.client, DEVICE),
-            (&self.pod, DEVICE),
-            (self.gateway(), Cable::Clients.device()),
-            (self.gateway(), Cable::Pods.device()),
-        ] {
+        for (host, device) in self.plugs() {
             // Segmentation needs the device to finish checksums, so it goes with it.
             host.run("ethtool", &["--offload", device, "tx", "off", "gso", "off", "gro", "off"])?;
             // Receive packet steering, which keeps a flow on one core; the devices of a namespace are in its own sysfs.
@@ -205,6 +205,17 @@ impl Hosts {
              meta l4proto tcp numgen random mod {one_in} == 0 counter drop; }}; }}"
         );
         host.run("nft", &[&rules]).map(drop)
+    }
+
+    /// How many packets found no room at the other end of the client's and the pod's cable: the queue between the two
+    /// is the processor's (`net.core.netdev_max_backlog`), and everybody on this machine uses it.
+    pub fn overflowed(&self) -> Result<u64> {
+        let mut packets = 0;
+        for (host, device) in self.plugs() {
+            let path = format!("/sys/class/net/{device}/statistics/tx_dropped");
+            packets += host.run("ip", &["netns", "exec", host.name(), "cat", &path])?.trim().parse::<u64>()?;
+        }
+        Ok(packets)
     }
 
     /// How many packets were lost there.
