@@ -18,8 +18,9 @@ use aya::Ebpf;
 use aya::maps::{HashMap, Map, MapData, MapError, RingBuf};
 use aya::programs::{ProgramError, TcAttachType};
 use gateway_common::packet::{HELD, SPLICED, Way, WayKey};
-use nix::ifaddrs::getifaddrs;
+use nix::ifaddrs::{InterfaceAddress, getifaddrs};
 use nix::net::if_::{InterfaceFlags, if_nametoindex};
+use nix::sys::socket::SockaddrStorage;
 use slab::Slab;
 use tokio::io::Interest;
 use tokio::sync::Notify;
@@ -226,17 +227,14 @@ impl Splicer {
 
 /// Every interface that is up and whose packets have an Ethernet header; the loopback's do.
 fn interfaces() -> io::Result<Vec<String>> {
-    /// `ARPHRD_ETHER`, `ARPHRD_LOOPBACK` of include/uapi/linux/if_arp.h.
-    const WITH_ETHERNET_HEADER: [&str; 2] = ["1", "772"];
+    const WITH_ETHERNET_HEADER: [u16; 2] = [libc::ARPHRD_ETHER, libc::ARPHRD_LOOPBACK];
     let up = getifaddrs()?.filter(|interface| interface.flags.contains(InterfaceFlags::IFF_UP));
-    let mut names: Vec<_> = up.map(|interface| interface.interface_name).collect();
-    names.sort_unstable();
-    names.dedup();
-    names.retain(|name| {
-        let kind = std::fs::read_to_string(format!("/sys/class/net/{name}/type"));
-        kind.is_ok_and(|kind| WITH_ETHERNET_HEADER.contains(&kind.trim()))
-    });
-    Ok(names)
+    // One entry of each interface is its link's. sysfs would show those of the network namespace that mounted it.
+    let has_header = |interface: &InterfaceAddress| {
+        let link = interface.address.as_ref().and_then(SockaddrStorage::as_link_addr);
+        link.is_some_and(|link| WITH_ETHERNET_HEADER.contains(&link.hatype()))
+    };
+    Ok(up.filter(has_header).map(|interface| interface.interface_name).collect())
 }
 
 /// A direction as its packets name it.
