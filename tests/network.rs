@@ -5,6 +5,7 @@ mod captured;
 mod forged;
 mod lossy;
 mod options;
+mod shuffled;
 
 use std::net::{Shutdown, TcpListener};
 use std::thread;
@@ -22,12 +23,14 @@ enum Way {
     Gateway(Path),
 }
 
-const WAYS: [Way; 5] = [
+const WAYS: [Way; 7] = [
     Way::Direct(Family::V4),
     Way::Direct(Family::V6),
     Way::Gateway(Path::on_hosts("copy", "uring", Family::V4)),
     Way::Gateway(Path::on_hosts("copy", "uring", Family::V6)),
     Way::Gateway(Path::on_hosts("sockmap", "uring", Family::V4)),
+    Way::Gateway(Path::on_hosts("packet", "uring", Family::V4)),
+    Way::Gateway(Path::on_hosts("packet", "epoll", Family::V6)),
 ];
 
 /// Client and pod, joined in some way.
@@ -49,6 +52,10 @@ impl Way {
     fn start(self, prepare: impl FnOnce(&Hosts)) -> World {
         let hosts = Hosts::joined(self.family()).unwrap();
         prepare(&hosts);
+        self.start_on(hosts)
+    }
+
+    fn start_on(self, hosts: Hosts) -> World {
         match self {
             Self::Direct(_) => {
                 let pod = hosts.listen().unwrap();
@@ -56,6 +63,11 @@ impl Way {
             }
             Self::Gateway(path) => World::Gateway(Bridge::start_on(path, hosts, |gateway| gateway).unwrap()),
         }
+    }
+
+    /// Whether its ends speak TCP with each other.
+    fn is_end_to_end(self) -> bool {
+        matches!(self, Self::Direct(_) | Self::Gateway(Path { engine: "packet", .. }))
     }
 
     fn family(self) -> Family {
@@ -86,6 +98,12 @@ impl World {
             }
             Self::Gateway(bridge) => bridge.stream().unwrap(),
         }
+    }
+
+    /// The sum of a TCP counter over the ends' hosts.
+    fn counted_at_ends(&self, name: &str) -> u64 {
+        let hosts = self.hosts();
+        [&hosts.client, &hosts.pod].map(|host| host.counter(name).unwrap()).iter().sum()
     }
 
     /// The sum of a TCP counter over the hosts.
