@@ -22,12 +22,14 @@ enum Way {
     Gateway(Path),
 }
 
-const WAYS: [Way; 5] = [
+const WAYS: [Way; 7] = [
     Way::Direct(Family::V4),
     Way::Direct(Family::V6),
     Way::Gateway(Path::on_hosts("copy", "uring", Family::V4)),
     Way::Gateway(Path::on_hosts("copy", "uring", Family::V6)),
     Way::Gateway(Path::on_hosts("sockmap", "uring", Family::V4)),
+    Way::Gateway(Path::on_hosts("packet", "uring", Family::V4)),
+    Way::Gateway(Path::on_hosts("packet", "uring", Family::V6)),
 ];
 
 /// Client and pod, joined in some way.

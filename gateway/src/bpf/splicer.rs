@@ -11,13 +11,13 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::os::fd::AsFd as _;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use aya::Ebpf;
-use aya::maps::{HashMap, Map, MapData, MapError, RingBuf};
+use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
 use aya::programs::{ProgramError, TcAttachType};
-use gateway_common::packet::{HELD, SPLICED, Way, WayKey};
+use gateway_common::packet::{HELD, SHUT, SPLICED, Unspliced, WATCHED, Way, WayKey};
 use nix::ifaddrs::{InterfaceAddress, getifaddrs};
 use nix::net::if_::{InterfaceFlags, if_nametoindex};
 use nix::sys::socket::SockaddrStorage;
@@ -36,6 +36,7 @@ pub(super) const WAY_INDICES: &str = "WAY_INDICES";
 /// As above.
 pub(super) const WAYS: &str = "WAYS";
 const WAY_EVENTS: &str = "WAY_EVENTS";
+const UNSPLICED: &str = "UNSPLICED";
 
 /// Streams that can be spliced at a time. Each takes 512 bytes whether it is there or not, so this is 16 MiB.
 pub const SPLICED_MAX: u32 = 32 << 10;
@@ -47,6 +48,7 @@ pub type Ways = FlowArray<Way<AtomicU64>>;
 pub struct Splicer {
     indices: Mutex<HashMap<MapData, WayKey, u32>>,
     ways: Arc<Ways>,
+    unspliced: PerCpuArray<MapData, u64>,
     places: Places,
     grace: Grace,
     /// Interfaces with the program on them.
@@ -116,7 +118,7 @@ impl Splicer {
             devices.push(index);
         }
         let mut take = |name| ebpf.take_map(name).expect("the ABI version vouches for the maps");
-        let (indices, ways, events) = (take(WAY_INDICES), take(WAYS), take(WAY_EVENTS));
+        let (indices, ways, events, unspliced) = (take(WAY_INDICES), take(WAYS), take(WAY_EVENTS), take(UNSPLICED));
         let vouched = "the ABI version vouches for the maps' types";
         let Map::Array(ways) = ways else { unreachable!("{vouched}") };
         let ways = Ways::map(&ways.fd().as_fd(), len.get()).map_err(system("the directions cannot be mapped"))?;
@@ -124,6 +126,7 @@ impl Splicer {
         let splicer = Arc::new(Self {
             indices: Mutex::new(HashMap::try_from(indices).expect(vouched)),
             ways: Arc::new(ways),
+            unspliced: PerCpuArray::try_from(unspliced).expect(vouched),
             grace: Grace::start(Arc::clone(&places)).map_err(system("no membarrier(2)"))?,
             places,
             devices,
@@ -134,12 +137,11 @@ impl Splicer {
         Ok((splicer, RingBuf::try_from(events).expect(vouched)))
     }
 
-    /// Holds a stream's two directions, first the client's: from now on nothing arrives for its sockets but what
-    /// carries nothing.
+    /// Gives a stream a place. From now on what arrives for its two directions, first the client's, is counted.
     ///
     /// # Errors
     /// When there is no place, or the kernel refuses an entry; nothing stays behind.
-    pub fn hold(self: &Arc<Self>, keys: [WayKey; 2]) -> Result<Place, HoldError> {
+    pub fn watch(self: &Arc<Self>, keys: [WayKey; 2]) -> Result<Place, HoldError> {
         let woken = Arc::<Notify>::default();
         let pair = {
             let mut places = locked(&self.places);
@@ -150,7 +152,7 @@ impl Splicer {
         };
         let place = Place { splicer: Arc::clone(self), pair, keys, woken };
         for (index, key) in (2 * pair..).zip(keys) {
-            self.ways.get(index).state.store(HELD, Ordering::Release);
+            self.ways.get(index).state.store(WATCHED, Ordering::Release);
             locked(&self.indices).insert(key, index, 0)?;
         }
         Ok(place)
@@ -198,6 +200,14 @@ impl Splicer {
     /// cannot be known.
     pub async fn grace(&self) -> bool {
         self.grace.passed().await
+    }
+
+    /// How many packets were not spliced, by reason.
+    #[must_use]
+    pub fn unspliced(&self) -> Vec<(Unspliced, u64)> {
+        // A map that cannot be read has counted nothing.
+        let sum = |reason| self.unspliced.get(&(reason as u32), 0).map_or(0, |counts| counts.iter().sum());
+        Unspliced::ALL.into_iter().map(|reason| (reason, sum(reason))).collect()
     }
 
     /// Wakes every stream, to look for what was not told or has not come. Called once a second.
@@ -298,12 +308,39 @@ impl Place {
         [2 * self.pair, 2 * self.pair + 1]
     }
 
+    /// How many packets went up to the stream's sockets since it has the place.
+    #[must_use]
+    pub fn passed(&self) -> [u64; 2] {
+        [0, 1].map(|direction| self.way(direction).passed.load(Ordering::SeqCst))
+    }
+
+    /// Has bytes and ends dropped, so that the stream falls silent.
+    pub fn hold(&self) {
+        self.set(HELD);
+    }
+
+    /// Has everything dropped, if only `passed` packets went up until then. False where more have: nothing has changed.
+    #[must_use]
+    pub fn shut_after(&self, passed: [u64; 2]) -> bool {
+        let before = self.way(0).state.load(Ordering::Relaxed);
+        self.set(SHUT);
+        // The program counts first and looks at the state then; we have changed the state, and look at the count.
+        fence(Ordering::SeqCst);
+        if self.passed() == passed {
+            return true;
+        }
+        self.set(before);
+        false
+    }
+
     /// Lets the program rewrite and send on. Everything else about the directions must have been written.
     pub fn splice(&self) {
-        // The other direction's numbers are read as soon as one is on its way: both were held, and are complete.
-        for direction in [0, 1] {
-            self.way(direction).state.store(SPLICED, Ordering::Release);
-        }
+        // The other direction's numbers are read as soon as one is on its way: both are shut, and complete.
+        self.set(SPLICED);
+    }
+
+    fn set(&self, state: u64) {
+        [0, 1].iter().for_each(|&direction| self.way(direction).state.store(state, Ordering::SeqCst));
     }
 
     /// Waits until there may be something to see.

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use aya::maps::{MapData, RingBuf};
+
 use super::ServeError;
 use crate::bpf::splicer::Splicer;
 use crate::config::{EngineChoice, IoChoice};
@@ -55,16 +57,30 @@ pub(super) fn offload(choice: EngineChoice, backend: Backend, metrics: &Metrics)
 /// How often every spliced stream looks for itself: for an event that was lost, and for an end that has gone silent.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// The kernel side of the packet engine, where it was asked for. It watches over its streams on this thread.
-pub(super) fn splicer(choice: EngineChoice, metrics: &Metrics) -> Result<Option<Arc<Splicer>>, ServeError> {
-    if choice != EngineChoice::Packet {
-        metrics.streams().set_available(Engine::Packet.label(), false);
-        return Ok(None);
-    }
-    let engine = Engine::Packet.label();
-    let (splicer, events) =
-        Splicer::start().map_err(|error| ServeError::Engine { engine, missing: error.to_string() })?;
-    metrics.streams().set_available(engine, true);
+/// The kernel side of the packet engine, where streams may be spliced. It watches over them on this thread. What is
+/// missing where they cannot is told once, here.
+pub(super) fn splicer(
+    choice: EngineChoice,
+    backend: Backend,
+    metrics: &Metrics,
+) -> Result<Option<Arc<Splicer>>, ServeError> {
+    let engine = Engine::Packet;
+    let started = match choice {
+        EngineChoice::Auto | EngineChoice::Packet => started(backend).map(Some),
+        EngineChoice::Copy | EngineChoice::Splice | EngineChoice::Sockmap => Ok(None),
+    };
+    metrics.streams().set_available(engine.label(), matches!(started, Ok(Some(_))));
+    let (splicer, events) = match started {
+        Ok(Some(started)) => started,
+        Ok(None) => return Ok(None),
+        Err(missing) if choice == EngineChoice::Packet => {
+            return Err(ServeError::Engine { engine: engine.label(), missing });
+        }
+        Err(missing) => {
+            tracing::warn!(missing, "streams keep their sockets");
+            return Ok(None);
+        }
+    };
     let attending = Arc::clone(&splicer);
     tokio::spawn(async move {
         if let Err(error) = attending.attend(events).await {
@@ -80,4 +96,12 @@ pub(super) fn splicer(choice: EngineChoice, metrics: &Metrics) -> Result<Option<
         }
     });
     Ok(Some(splicer))
+}
+
+fn started(backend: Backend) -> Result<(Arc<Splicer>, RingBuf<MapData>), String> {
+    let missing = probe::missing(Engine::Packet, backend);
+    if !missing.is_empty() {
+        return Err(missing.join("; "));
+    }
+    Splicer::start().map_err(|error| error.to_string())
 }
