@@ -20,11 +20,12 @@
 //! `sockmap` at an instant when both pumps rest, and comes back when a side ends, when a reader is slower than its
 //! writer, or when an operator says so. The switch is in `sockmap`, the rules for it are in [`damping`].
 
+pub mod closing;
 mod copy;
 pub mod damping;
 pub mod half_close;
 pub mod live;
-mod packet;
+pub mod packet;
 mod pause;
 mod sockmap;
 mod splice;
@@ -35,15 +36,15 @@ use std::sync::Arc;
 
 use crate::bpf::offload::Offload;
 use crate::metrics::Metrics;
-use crate::sys::{Socket, TcpTuning};
+use crate::sys::Socket;
 use damping::Damping;
 use half_close::Peer;
 use live::Direction;
-use packet::{Spliced, Splicing};
+use packet::Splicing;
 use sockmap::{Entered, Entering, Left};
 use user_path::Outcome;
 
-pub use crate::bpf::splicer::Splicer;
+pub use crate::bpf::splicer::{Place, Splicer};
 pub use half_close::{Ended, Reason, Side};
 pub use live::{LiveStreams, StreamGuard};
 
@@ -135,8 +136,6 @@ pub struct Plan {
     pub kernel: Option<Rc<Offload>>,
     /// The way out of all sockets, where it was asked for.
     pub splicer: Option<Arc<Splicer>>,
-    /// How the ends of a stream without sockets are asked whether they are there.
-    pub keepalive: TcpTuning,
     /// Streams take it as soon as they can, since it was asked for. Otherwise they wait for the sweeper, so that a
     /// short one costs nothing.
     pub eager: bool,
@@ -183,8 +182,21 @@ impl Sides {
     }
 }
 
-/// Runs a stream to its end.
-pub async fn run(tunnel: Tunnel, plan: &Plan, stream: &StreamGuard) -> Ended {
+/// What a stream came to.
+pub enum Conclusion {
+    /// It is over.
+    Ended(Ended),
+    /// It goes on without sockets; the place is for [`keep`].
+    Spliced(Place),
+}
+
+/// Leaves a stream without sockets to the process's keeper.
+pub fn keep(stream: StreamGuard, place: Place) {
+    stream.leave_to_keeper(place);
+}
+
+/// Runs a stream to its end, or for as long as it has sockets.
+pub async fn run(tunnel: Tunnel, plan: &Plan, stream: &StreamGuard) -> Conclusion {
     let Tunnel { client, upstream, to_upstream, to_client } = tunnel;
     let mut sides = Sides { client, upstream, user: plan.user, kernel: None };
     let mut behind = [to_upstream, to_client];
@@ -200,10 +212,9 @@ pub async fn run(tunnel: Tunnel, plan: &Plan, stream: &StreamGuard) -> Ended {
         }
         eager = false;
         if let Some(splicer) = &plan.splicer {
-            if let Some(spliced) = spliced(&sides, splicer, plan, stream).await {
+            if let Some(place) = spliced(&sides, splicer, plan, stream).await {
                 // In repair mode, both close without a word.
-                drop(sides);
-                return packet::run(spliced, &plan.keepalive, stream).await;
+                return Conclusion::Spliced(place);
             }
             continue;
         }
@@ -252,17 +263,17 @@ pub async fn run(tunnel: Tunnel, plan: &Plan, stream: &StreamGuard) -> Ended {
     if let Some(kernel) = sides.kernel.take() {
         kernel.leave(&sides, stream);
     }
-    ended
+    Conclusion::Ended(ended)
 }
 
 /// Splices a stream whose pumps rest. `None` where it keeps its sockets.
-async fn spliced(sides: &Sides, splicer: &Arc<Splicer>, plan: &Plan, stream: &StreamGuard) -> Option<Spliced> {
+async fn spliced(sides: &Sides, splicer: &Arc<Splicer>, plan: &Plan, stream: &StreamGuard) -> Option<Place> {
     let metrics = plan.metrics.streams();
     match packet::splice(sides, splicer, stream).await {
-        Splicing::Done(spliced) => {
+        Splicing::Done(place) => {
             metrics.promoted(Engine::Packet.label());
             stream.set_engine(Engine::Packet);
-            return Some(spliced);
+            return Some(place);
         }
         Splicing::NotQuiet => metrics.promotion_refused("busy"),
         Splicing::Refused(error) => {

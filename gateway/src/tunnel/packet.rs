@@ -6,26 +6,28 @@
 //!   again. What was on its way to the sockets arrives; if it was bytes, the user path takes them, and the stream stays
 //!   there. Else, with everything acknowledged on both connections, their numbers are read, the differences are written
 //!   down, the program is let go, and both sockets are closed without a word.
-//! - **There.** The ends talk to each other. We watch for their end, send keepalive probes in each one's name to the
-//!   other, and say the last word where the gateway ends the stream: a reset to both.
+//! - **There.** The ends talk to each other. The [`Keeper`] watches for their end, sends keepalive probes in each one's
+//!   name to the other, and says the last word where the gateway ends the stream: a reset to both. What it goes by
+//!   stands in the kernel's maps, so that the next gateway can go on with it.
 //!
 //! There is no way back: a stream that was spliced stays so.
 
 mod ending;
+mod keeper;
+mod label;
 mod numbers;
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::Sides;
 use super::half_close::{Ended, Reason, Side};
-use super::live::{StreamGuard, Told};
-use crate::bpf::splicer::{HoldError, OwnedPort, Place, Splicer, way_key};
-use crate::sys::repair;
-use crate::sys::{Socket, TcpTuning};
-use ending::Watch;
-use numbers::Paths;
+use super::live::StreamGuard;
+use crate::bpf::splicer::{HoldError, Pair, Paths, Place, Splicer};
+use crate::sys::{Socket, repair};
+pub use keeper::{Keeper, Terms};
 
 /// How long both connections are held at most, for the last acknowledgements to come: a peer may put one off for 40 ms
 /// (`TCP_DELACK_MIN`), and is a network away.
@@ -34,18 +36,24 @@ const HELD_MAX: Duration = Duration::from_millis(150);
 /// How often is looked whether they have.
 const LOOK: Duration = Duration::from_millis(2);
 
-/// A stream without sockets.
-pub(super) struct Spliced {
-    place: Place,
+/// A stream without sockets, as it stands in the maps.
+struct Spliced<'a> {
+    pair: Pair<'a>,
     paths: Paths,
     timestamps: bool,
-    _port: OwnedPort,
+}
+
+impl<'a> Spliced<'a> {
+    fn of(pair: Pair<'a>) -> Self {
+        let timestamps = pair.way(0).timestamps.load(Ordering::Relaxed) != 0;
+        Self { pair, paths: pair.paths(), timestamps }
+    }
 }
 
 /// Whether a stream was spliced.
 pub(super) enum Splicing {
-    /// It was; its sockets are to be dropped.
-    Done(Spliced),
+    /// It was; its sockets are to be dropped, and the keeper is to look after it.
+    Done(Place),
     /// Something was on its way: the user path takes it first.
     NotQuiet,
     /// It cannot be.
@@ -79,8 +87,8 @@ impl Refusal {
     /// The name in metrics.
     pub(super) const fn label(&self) -> &'static str {
         match self {
-            Self::Hold(HoldError::Full) => "full",
-            Self::Hold(HoldError::Refused(_)) | Self::Socket(_) => "refused",
+            Self::Hold(HoldError::Full(_)) => "full",
+            Self::Hold(HoldError::Refused(_) | HoldError::Closed) | Self::Socket(_) => "refused",
             Self::Route => "route",
             Self::Port => "port",
             Self::Options => "options",
@@ -91,25 +99,27 @@ impl Refusal {
 
 /// Takes a stream whose pumps rest away from its sockets.
 pub(super) async fn splice(sides: &Sides, splicer: &Arc<Splicer>, stream: &StreamGuard) -> Splicing {
-    match try_splice(sides, splicer).await {
-        Ok(Some(spliced)) => {
-            stream.attach_ways(splicer.ways(), spliced.place.indices());
-            Splicing::Done(spliced)
-        }
+    match try_splice(sides, splicer, stream).await {
+        Ok(Some(place)) => Splicing::Done(place),
         Ok(None) => Splicing::NotQuiet,
         Err(refusal) => Splicing::Refused(refusal),
     }
 }
 
-async fn try_splice(sides: &Sides, splicer: &Arc<Splicer>) -> Result<Option<Spliced>, Refusal> {
-    let paths = Paths::of(&sides.client, &sides.upstream)?;
-    let devices = paths.devices(splicer).ok_or(Refusal::Route)?;
-    let port = splicer.ports().own(paths.pod, paths.gateway_to_pod.port()).ok_or(Refusal::Port)?;
+async fn try_splice(
+    sides: &Sides,
+    splicer: &Arc<Splicer>,
+    stream: &StreamGuard,
+) -> Result<Option<Place>, Refusal> {
+    let paths = numbers::paths(&sides.client, &sides.upstream)?;
+    let devices = numbers::devices(&paths, splicer).ok_or(Refusal::Route)?;
+    if !splicer.owns_port(paths.gateway_to_pod.port()) {
+        return Err(Refusal::Port);
+    }
     if !is_silent(sides) {
         return Ok(None);
     }
-    let keys = [way_key(paths.client, paths.gateway_to_client), way_key(paths.pod, paths.gateway_to_pod)];
-    let place = splicer.hold(keys)?;
+    let place = splicer.hold(paths)?;
     if !splicer.grace().await || !tokio::time::timeout(HELD_MAX, settled(sides)).await.unwrap_or(Ok(false))? {
         return Ok(None);
     }
@@ -121,9 +131,10 @@ async fn try_splice(sides: &Sides, splicer: &Arc<Splicer>) -> Result<Option<Spli
         }
         return taken.map(|_| None);
     };
-    numbers::write(&place, &paths, devices, [&client, &upstream]);
+    numbers::write(place.pair(), devices, [&client, &upstream]);
+    label::write(place.pair().label(), stream);
     place.splice();
-    Ok(Some(Spliced { place, paths, timestamps: client.has_timestamps(), _port: port }))
+    Ok(Some(place))
 }
 
 fn is_silent(sides: &Sides) -> bool {
@@ -140,24 +151,4 @@ async fn settled(sides: &Sides) -> io::Result<bool> {
         tokio::time::sleep(LOOK).await;
     }
     Ok(false)
-}
-
-/// Watches over a stream without sockets to its end.
-pub(super) async fn run(spliced: Spliced, keepalive: &TcpTuning, stream: &StreamGuard) -> Ended {
-    let mut watch = Watch::new(&spliced, keepalive);
-    let ended = loop {
-        tokio::select! {
-            told = stream.told() => if let Told::Close(reason) = told {
-                break Ended { side: Side::Gateway, reason };
-            },
-            () = spliced.place.woken() => if let Some(ended) = watch.look() {
-                break ended;
-            },
-        }
-    };
-    if !matches!(ended.reason, Reason::Fin | Reason::Reset) {
-        spliced.reset_both();
-    }
-    stream.detach_kernel();
-    ended
 }
