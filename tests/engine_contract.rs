@@ -25,8 +25,12 @@ pub(crate) const PATHS: [Path; 7] = [
 ];
 
 /// The same contract where client, gateway and pod are three hosts.
-pub(crate) const ON_HOSTS: [Path; 2] =
-    [Path::on_hosts("copy", "uring", Family::V4), Path::on_hosts("sockmap", "uring", Family::V6)];
+pub(crate) const ON_HOSTS: [Path; 4] = [
+    Path::on_hosts("copy", "uring", Family::V4),
+    Path::on_hosts("sockmap", "uring", Family::V6),
+    Path::on_hosts("packet", "uring", Family::V4),
+    Path::on_hosts("packet", "epoll", Family::V6),
+];
 
 /// Tells a story once for each path, and proves by the gateway's own counter that its streams took it.
 macro_rules! on_every_path {

@@ -331,12 +331,16 @@ fn note(segment: &Segment, ack: u32, window: u32, index: u32, way: &Shared, back
     }
     if fits && finned != 0 && load!(way, fin) == 0 {
         store!(way, fin, KNOWN | u64::from(end));
-        store!(way, end_ns, now);
+        if load!(way, end_ns) == 0 {
+            store!(way, end_ns, now);
+        }
         tell = true;
     }
     if segment.flags & RST != 0 && segment.seq.wrapping_sub(acked) <= (before as u32).wrapping_sub(acked) {
         store!(way, reset, 1);
-        store!(way, end_ns, now);
+        if load!(way, end_ns) == 0 {
+            store!(way, end_ns, now);
+        }
         tell = true;
     }
     if tell {

@@ -138,14 +138,23 @@ impl Bridge {
 
     /// Establishes a stream on a connection that was made elsewhere, such as in another network namespace.
     pub fn stream_from(&self, client: TcpStream, behind_request: &[u8], behind_101: &[u8]) -> Result<Ends> {
+        let ends = self.establish(client, behind_request, behind_101)?;
+        self.await_promotions()?;
+        Ok(ends)
+    }
+
+    /// Establishes many streams with nothing glued to their heads. They go into the kernel side by side.
+    pub fn streams(&self, count: usize) -> Result<Vec<Ends>> {
+        let streams = (0..count).map(|_| self.establish(self.connect()?, b"", b"")).collect::<Result<_>>()?;
+        self.await_promotions()?;
+        Ok(streams)
+    }
+
+    fn establish(&self, client: TcpStream, behind_request: &[u8], behind_101: &[u8]) -> Result<Ends> {
         // One at a time: the next connection that the pod accepts is this client's.
         let pod = self.pod.lock().expect("no story panics while it holds the pod");
         let ends = establish(client, &pod, self.gateway.addr(), SANDBOX, behind_request, behind_101)?;
-        drop(pod);
-        let streams = 1 + self.streams.fetch_add(1, Ordering::Relaxed);
-        if self.path.is_kernel() {
-            self.await_promotions(streams)?;
-        }
+        self.streams.fetch_add(1, Ordering::Relaxed);
         Ok(ends)
     }
 }
@@ -178,11 +187,15 @@ pub fn establish(
 }
 
 impl Bridge {
-    /// Waits until that many streams have gone into the kernel.
-    fn await_promotions(&self, streams: u32) -> Result<()> {
+    /// Waits until all streams so far have gone into the kernel, where the path leads there.
+    fn await_promotions(&self) -> Result<()> {
+        if !self.path.is_kernel() {
+            return Ok(());
+        }
+        let streams = f64::from(self.streams.load(Ordering::Relaxed));
         until("the stream to go into the kernel", PATIENCE, || {
             let promoted = self.gateway.metric("gateway_stream_promotions_total", &[("engine", self.path.engine)]);
-            promoted.is_ok_and(|promoted| promoted >= f64::from(streams)).then_some(())
+            promoted.is_ok_and(|promoted| promoted >= streams).then_some(())
         })
     }
 }

@@ -198,6 +198,14 @@ impl Hosts {
         self.gateway().set(&format!("ipv4/conf/{}/accept_local", Cable::Strangers.device()), "1")
     }
 
+    /// Cuts the client's cable: packets are lost, and nobody is told.
+    pub fn cut_client(&self) -> Result<()> {
+        self.client.ip(&["link", "set", DEVICE, "down"])?;
+        // Sending goes on without a carrier, as it would behind a switch.
+        let (client, device) = (self.client_address().to_string(), Cable::Clients.device());
+        self.gateway().ip(&["neighbour", "replace", &client, "lladdr", "02:00:00:00:00:01", "dev", device])
+    }
+
     /// Loses packets that arrive at this host from its cable, one in `one_in` at random.
     pub fn lose(host: &Namespace, one_in: u32) -> Result<()> {
         let rules = format!(

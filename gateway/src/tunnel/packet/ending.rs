@@ -24,20 +24,20 @@ pub(super) fn look(spliced: &Spliced<'_>, keepalive: &TcpTuning, probes: &mut Pr
     })
 }
 
-/// Whether both ends have ended, or one has broken the stream off.
+/// Whether both ends have ended, or one has broken the stream off. Who ended first, and how, is what counts: a reset
+/// behind the other's FIN is how that one says that it takes nothing any more.
 fn over(ways: [&Way<AtomicU64>; 2]) -> Option<Ended> {
     let [up, down] = ways;
-    let reset = ways.map(|way| load(&way.reset) != 0);
-    let first = |among: [bool; 2]| {
-        let client_first = !among[1] || among[0] && load(&up.end_ns) <= load(&down.end_ns);
-        if client_first { Side::Client } else { Side::Upstream }
-    };
-    if reset != [false; 2] {
-        return Some(Ended { side: first(reset), reason: Reason::Reset });
-    }
+    let is_reset = ways.iter().any(|way| load(&way.reset) != 0);
     let finished = |fin: &AtomicU64, other: &Way<AtomicU64>| load(fin) == KNOWN | load(&other.acked);
-    let both = finished(&up.fin, down) && finished(&down.fin, up);
-    both.then(|| Ended { side: first([true; 2]), reason: Reason::Fin })
+    if !is_reset && !(finished(&up.fin, down) && finished(&down.fin, up)) {
+        return None;
+    }
+    // Zero is no end.
+    let ended = |way: &Way<AtomicU64>| load(&way.end_ns).wrapping_sub(1);
+    let first = usize::from(ended(down) < ended(up));
+    let reason = if load(&ways[first].fin) == 0 { Reason::Reset } else { Reason::Fin };
+    Some(Ended { side: SIDES[first], reason })
 }
 
 fn load(word: &AtomicU64) -> u64 {
