@@ -83,6 +83,41 @@ pub const SPLICED: u64 = 4;
 /// Marks a 32-bit number in a word of 64 as known.
 pub const KNOWN: u64 = 1 << 32;
 
+/// What is to be known of a spliced stream besides its two directions: the value of the array `LABELS`, whose index is
+/// half of theirs. No program reads it. It lies beside the directions in the kernel so that a gateway that starts finds
+/// the streams of the one before.
+#[repr(C)]
+#[derive(Debug, Default)]
+pub struct Label<W> {
+    /// The number of the process that watches over the stream; 0 where the place is free.
+    pub owner: W,
+    /// The stream's number.
+    pub id: W,
+    /// When it was opened, in nanoseconds of CLOCK_MONOTONIC.
+    pub opened_ns: W,
+    /// When its byte count was last seen to have grown, on the same clock.
+    pub active_ns: W,
+    /// That count, both directions together.
+    pub active_bytes: W,
+    /// Bytes by direction that were carried before the two connections became one.
+    pub carried: [W; 2],
+    /// Bytes of `carried` that other engines of the kernel moved, both directions together.
+    pub carried_by_kernel: W,
+    /// Bytes by direction, out of those that the directions count, that are part of a process's counters already.
+    pub counted: [W; 2],
+    /// How often the stream went into the kernel.
+    pub promotions: W,
+    /// Bytes of [`Self::text`] that name the sandbox, and above bit 16 those behind them, which name the request.
+    pub lengths: W,
+    /// Both names, in memory's order.
+    pub text: [W; LABEL_WORDS],
+}
+
+/// Words of [`Label::text`]: a sandbox's name has 127 bytes at most.
+pub const LABEL_WORDS: usize = 16;
+
+const _: () = assert!(size_of::<Label<u64>>() == 224);
+
 /// A direction as its packets name it: source address, destination address, ports, all in network order, and IPv4
 /// addresses in their IPv6-mapped form.
 pub type WayKey = [u32; 9];

@@ -14,17 +14,19 @@
 //!
 //! # The ways a stream can take
 //!
-//! On the *user path* (`user_path`) two pumps move its bytes, by `copy`. Where it can be spliced, a stream leaves all
-//! ways at an instant when both pumps rest: `packet` has no sockets, and no way back.
+//! On the *user path* (`user_path`) two pumps move its bytes, by `copy`. At an instant when both pumps rest, a stream
+//! that can be spliced leaves all ways: `packet` has no sockets, and no way back.
 //!
-//! With a kernel side for sockets, a stream that cannot be spliced goes over to `sockmap` at such an instant when both pumps rest, and comes back when a side ends, when a reader is slower than its
-//! writer, or when an operator says so. The switch is in `sockmap`, the rules for it are in [`damping`].
+//! With a kernel side for sockets, one that cannot goes over to `sockmap` at such an instant, and comes back when a side
+//! ends, when a reader is slower than its writer, or when an operator says so. The switch is in `sockmap`, the rules for
+//! it are in [`damping`].
 
+pub mod closing;
 mod copy;
 pub mod damping;
 pub mod half_close;
 pub mod live;
-mod packet;
+pub mod packet;
 mod pause;
 mod sockmap;
 mod splice;
@@ -36,7 +38,7 @@ use std::time::Duration;
 
 use crate::bpf::offload::Offload;
 use crate::metrics::Metrics;
-use crate::sys::{Socket, TcpTuning};
+use crate::sys::Socket;
 use damping::Damping;
 use half_close::Peer;
 use live::Direction;
@@ -44,7 +46,7 @@ use packet::Splicing;
 use sockmap::{Entered, Entering, Left};
 use user_path::Outcome;
 
-pub use crate::bpf::splicer::Splicer;
+pub use crate::bpf::splicer::{Place, Splicer};
 pub use half_close::{Ended, Reason, Side};
 pub use live::{LiveStreams, StreamGuard};
 
@@ -136,8 +138,6 @@ pub struct Plan {
     pub kernel: Option<Rc<Offload>>,
     /// The way out of all sockets, where there is one. It goes before `kernel`.
     pub splicer: Option<Arc<Splicer>>,
-    /// How the ends of a stream without sockets are asked whether they are there.
-    pub keepalive: TcpTuning,
     /// Streams take it as soon as they can, since it was asked for. Otherwise they wait for the sweeper, so that a
     /// short one costs nothing.
     pub eager: bool,
@@ -184,8 +184,21 @@ impl Sides {
     }
 }
 
-/// Runs a stream to its end.
-pub async fn run(tunnel: Tunnel, plan: &Plan, stream: &StreamGuard) -> Ended {
+/// What a stream came to.
+pub enum Conclusion {
+    /// It is over.
+    Ended(Ended),
+    /// It goes on without sockets; the place is for [`keep`].
+    Spliced(Place),
+}
+
+/// Leaves a stream without sockets to the process's keeper.
+pub fn keep(stream: StreamGuard, place: Place) {
+    stream.leave_to_keeper(place);
+}
+
+/// Runs a stream to its end, or for as long as it has sockets.
+pub async fn run(tunnel: Tunnel, plan: &Plan, stream: &StreamGuard) -> Conclusion {
     let Tunnel { client, upstream, to_upstream, to_client } = tunnel;
     let mut sides = Sides { client, upstream, user: plan.user, kernel: None };
     let mut behind = [to_upstream, to_client];
@@ -204,13 +217,10 @@ pub async fn run(tunnel: Tunnel, plan: &Plan, stream: &StreamGuard) -> Ended {
         eager = false;
         if let Some(way_out) = splicer {
             match spliced(&sides, way_out, plan, stream, busy).await {
-                Splicing::Done(spliced) => {
-                    // In repair mode, both close without a word.
-                    drop(sides);
-                    return packet::run(spliced, &plan.keepalive, stream).await;
-                }
+                // In repair mode, both close without a word.
+                Splicing::Done(place) => return Conclusion::Spliced(place),
                 Splicing::NotQuiet(_) => {
-                    busy = busy.saturating_add(1);
+                    busy += 1;
                     // Not even force has helped: it must not cost a retransmission each second.
                     if busy > packet::BUSY_MAX {
                         damping.demoted(Duration::ZERO);
@@ -270,13 +280,13 @@ pub async fn run(tunnel: Tunnel, plan: &Plan, stream: &StreamGuard) -> Ended {
     if let Some(kernel) = sides.kernel.take() {
         kernel.leave(&sides, stream);
     }
-    ended
+    Conclusion::Ended(ended)
 }
 
-/// Splices a stream whose pumps rest, and counts what came of it.
+/// Splices a stream whose pumps rest and that was too busy for it `busy` times, and counts what comes of it.
 async fn spliced(sides: &Sides, splicer: &Arc<Splicer>, plan: &Plan, stream: &StreamGuard, busy: u32) -> Splicing {
     let metrics = plan.metrics.streams();
-    let splicing = packet::splice(sides, splicer, stream, busy).await;
+    let splicing = packet::splice(sides, splicer, stream, busy >= packet::BUSY_MAX).await;
     match &splicing {
         Splicing::Done(_) => {
             metrics.promoted(Engine::Packet.label());

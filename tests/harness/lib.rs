@@ -21,6 +21,7 @@ pub mod pattern;
 pub mod pod;
 pub mod process;
 pub mod redis;
+pub mod state;
 pub mod target;
 pub mod terminal;
 pub mod viewer;

@@ -127,7 +127,11 @@ const COLLECTOR: LabelSpec = LabelSpec { name: "collector", values: &["process",
 pub const METRICS: &[MetricSpec] = &[
     gauge("gateway_build_info", &[VERSION], "Always 1; the label is the running version."),
     counter("gateway_connections_accepted_total", &[], "Client connections accepted."),
-    gauge("gateway_connections_open", &[], "Client connections open now, those that became streams included."),
+    gauge(
+        "gateway_connections_open",
+        &[],
+        "Client connections open now, those that became streams included for as long as they have sockets.",
+    ),
     counter("gateway_connections_rejected_total", &[REJECT_REASON], "Client connections turned away before a request."),
     counter(
         "gateway_http_requests_total",
@@ -177,6 +181,11 @@ pub const METRICS: &[MetricSpec] = &[
     ),
     gauge("gateway_streams_open", &[ENGINE], "Streams open now, by the engine that moves them."),
     counter("gateway_streams_opened_total", &[ENGINE], "Streams opened, by their first engine."),
+    counter(
+        "gateway_streams_adopted_total",
+        &[],
+        "Streams without sockets that were taken over from a gateway that is gone.",
+    ),
     counter("gateway_streams_closed_total", &[ENGINE, SIDE, CLOSE_REASON], "Streams closed: who ended them, and why."),
     histogram("gateway_stream_duration_seconds", LIFETIME, &[ENGINE], "Life of a stream, from its 101 to its end."),
     counter(

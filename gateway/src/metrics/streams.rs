@@ -29,6 +29,7 @@ pub trait StreamTotals: Send + Sync {
 pub struct StreamMetrics {
     open: Family<Gauge>,
     opened: Family<Counter>,
+    adopted: Family<Counter>,
     closed: Family<Counter>,
     duration: Family<Histogram>,
     bytes: Family<Counter>,
@@ -47,6 +48,7 @@ impl StreamMetrics {
         Self {
             open: Family::new(recorder, "gateway_streams_open"),
             opened: Family::new(recorder, "gateway_streams_opened_total"),
+            adopted: Family::new(recorder, "gateway_streams_adopted_total"),
             closed: Family::new(recorder, "gateway_streams_closed_total"),
             duration: Family::new(recorder, "gateway_stream_duration_seconds"),
             bytes: Family::new(recorder, "gateway_stream_bytes_total"),
@@ -63,6 +65,11 @@ impl StreamMetrics {
     /// A stream began in this engine.
     pub fn opened(&self, engine: &'static str) {
         self.opened.with([engine]).increment(1);
+    }
+
+    /// Streams of a gateway that is gone are this one's now.
+    pub fn adopted(&self, streams: u64) {
+        self.adopted.with([]).increment(streams);
     }
 
     /// A stream ended: in which engine, which side ended it (`client`, `upstream`, `gateway`) and why.

@@ -10,26 +10,28 @@
 //! - **In by force.** Ends that answer each other at once leave no such instant: a stream that was too busy for it
 //!   several times is held first. Bytes are dropped until the ends have fallen silent, which costs a message of each a
 //!   retransmission.
-//! - **There.** The ends talk to each other. We watch for their end, send keepalive probes in each one's name to the
-//!   other, and say the last word where the gateway ends the stream: a reset to both.
+//! - **There.** The ends talk to each other. The [`Keeper`] watches for their end, sends keepalive probes in each one's
+//!   name to the other, and says the last word where the gateway ends the stream: a reset to both. What it goes by
+//!   stands in the kernel's maps, so that the next gateway can go on with it.
 //!
 //! There is no way back: a stream that was spliced stays so.
 
 mod ending;
+mod keeper;
+mod label;
 mod numbers;
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::Sides;
 use super::half_close::{Ended, Reason, Side};
-use super::live::{StreamGuard, Told};
-use crate::bpf::splicer::{HoldError, OwnedPort, Place, Splicer, way_key};
-use crate::sys::TcpTuning;
+use super::live::StreamGuard;
+use crate::bpf::splicer::{HoldError, Pair, Paths, Place, Splicer};
 use crate::sys::repair::{self, Unrest};
-use ending::Watch;
-use numbers::Paths;
+pub use keeper::{Keeper, Terms};
 
 /// How long is waited for silence at most: a peer may put an acknowledgement off for 40 ms (`TCP_DELACK_MIN`), is a
 /// network away, and waiting for packets takes some 20 ms each time.
@@ -41,18 +43,24 @@ const LOOK: Duration = Duration::from_millis(2);
 /// How often a stream may be found too busy before it is held by force.
 pub(super) const BUSY_MAX: u32 = 3;
 
-/// A stream without sockets.
-pub(super) struct Spliced {
-    place: Place,
+/// A stream without sockets, as it stands in the maps.
+struct Spliced<'a> {
+    pair: Pair<'a>,
     paths: Paths,
     timestamps: bool,
-    _port: OwnedPort,
+}
+
+impl<'a> Spliced<'a> {
+    fn of(pair: Pair<'a>) -> Self {
+        let timestamps = pair.way(0).timestamps.load(Ordering::Relaxed) != 0;
+        Self { pair, paths: pair.paths(), timestamps }
+    }
 }
 
 /// Whether a stream was spliced.
 pub(super) enum Splicing {
-    /// It was; its sockets are to be dropped.
-    Done(Spliced),
+    /// It was; its sockets are to be dropped, and the keeper is to look after it.
+    Done(Place),
     /// Something was on its way: the user path takes it first. With the name of the reason in metrics.
     NotQuiet(&'static str),
     /// It cannot be.
@@ -86,8 +94,8 @@ impl Refusal {
     /// The name in metrics.
     pub(super) const fn label(&self) -> &'static str {
         match self {
-            Self::Hold(HoldError::Full) => "full",
-            Self::Hold(HoldError::Refused(_)) | Self::Socket(_) => "refused",
+            Self::Hold(HoldError::Full(_)) => "full",
+            Self::Hold(HoldError::Refused(_) | HoldError::Closed) | Self::Socket(_) => "refused",
             Self::Route => "route",
             Self::Port => "port",
             Self::Options => "options",
@@ -97,13 +105,9 @@ impl Refusal {
 }
 
 /// Takes a stream whose pumps rest away from its sockets.
-/// It was found too busy for it `busy` times before.
-pub(super) async fn splice(sides: &Sides, splicer: &Arc<Splicer>, stream: &StreamGuard, busy: u32) -> Splicing {
-    match try_splice(sides, splicer, busy >= BUSY_MAX).await {
-        Ok(Some(spliced)) => {
-            stream.attach_ways(splicer.ways(), spliced.place.indices());
-            Splicing::Done(spliced)
-        }
+pub(super) async fn splice(sides: &Sides, splicer: &Arc<Splicer>, stream: &StreamGuard, by_force: bool) -> Splicing {
+    match try_splice(sides, splicer, stream, by_force).await {
+        Ok(Some(place)) => Splicing::Done(place),
         Ok(None) => Splicing::NotQuiet(match unrest(sides) {
             None | Some(Unrest::Bytes) => "busy",
             Some(Unrest::End) => "fin",
@@ -113,15 +117,21 @@ pub(super) async fn splice(sides: &Sides, splicer: &Arc<Splicer>, stream: &Strea
     }
 }
 
-async fn try_splice(sides: &Sides, splicer: &Arc<Splicer>, by_force: bool) -> Result<Option<Spliced>, Refusal> {
-    let paths = Paths::of(&sides.client, &sides.upstream)?;
-    let devices = paths.devices(splicer).ok_or(Refusal::Route)?;
-    let port = splicer.ports().own(paths.pod, paths.gateway_to_pod.port()).ok_or(Refusal::Port)?;
+async fn try_splice(
+    sides: &Sides,
+    splicer: &Arc<Splicer>,
+    stream: &StreamGuard,
+    by_force: bool,
+) -> Result<Option<Place>, Refusal> {
+    let paths = numbers::paths(&sides.client, &sides.upstream)?;
+    let devices = numbers::devices(&paths, splicer).ok_or(Refusal::Route)?;
+    if !splicer.owns_port(paths.gateway_to_pod.port()) {
+        return Err(Refusal::Port);
+    }
     if !is_silent(sides) {
         return Ok(None);
     }
-    let keys = [way_key(paths.client, paths.gateway_to_client), way_key(paths.pod, paths.gateway_to_pod)];
-    let place = splicer.watch(keys)?;
+    let place = splicer.watch(paths)?;
     if by_force {
         place.hold();
     }
@@ -136,17 +146,10 @@ async fn try_splice(sides: &Sides, splicer: &Arc<Splicer>, by_force: bool) -> Re
         }
         return taken.map(|_| None);
     };
-    numbers::write(&place, &paths, devices, [&client, &upstream]);
+    numbers::write(place.pair(), devices, [&client, &upstream]);
+    label::write(place.pair().label(), stream);
     place.splice();
-    Ok(Some(Spliced { place, paths, timestamps: client.has_timestamps(), _port: port }))
-}
-
-fn is_silent(sides: &Sides) -> bool {
-    unrest(sides).is_none()
-}
-
-fn unrest(sides: &Sides) -> Option<Unrest> {
-    Unrest::of(&sides.client).or_else(|| Unrest::of(&sides.upstream))
+    Ok(Some(place))
 }
 
 /// Waits for an instant in which nothing is on its way, and shuts both directions in it. False where bytes or an end
@@ -161,7 +164,7 @@ async fn shut(sides: &Sides, place: &Place) -> io::Result<bool> {
         }
         let passed = place.passed();
         let arrived = tokio::select! {
-            arrived = place.splicer().grace() => arrived,
+            arrived = place.grace() => arrived,
             () = heard(sides) => false,
         };
         if !arrived || !is_silent(sides) {
@@ -185,22 +188,10 @@ async fn heard(sides: &Sides) {
     }
 }
 
-/// Watches over a stream without sockets to its end.
-pub(super) async fn run(spliced: Spliced, keepalive: &TcpTuning, stream: &StreamGuard) -> Ended {
-    let mut watch = Watch::new(&spliced, keepalive);
-    let ended = loop {
-        tokio::select! {
-            told = stream.told() => if let Told::Close(reason) = told {
-                break Ended { side: Side::Gateway, reason };
-            },
-            () = spliced.place.woken() => if let Some(ended) = watch.look() {
-                break ended;
-            },
-        }
-    };
-    if !matches!(ended.reason, Reason::Fin | Reason::Reset) {
-        spliced.reset_both();
-    }
-    stream.detach_kernel();
-    ended
+fn is_silent(sides: &Sides) -> bool {
+    unrest(sides).is_none()
+}
+
+fn unrest(sides: &Sides) -> Option<Unrest> {
+    Unrest::of(&sides.client).or_else(|| Unrest::of(&sides.upstream))
 }
