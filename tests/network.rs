@@ -30,7 +30,7 @@ const WAYS: [Way; 7] = [
     Way::Gateway(Path::on_hosts("copy", "uring", Family::V6)),
     Way::Gateway(Path::on_hosts("sockmap", "uring", Family::V4)),
     Way::Gateway(Path::on_hosts("packet", "uring", Family::V4)),
-    Way::Gateway(Path::on_hosts("packet", "epoll", Family::V6)),
+    Way::Gateway(Path::on_hosts("packet", "uring", Family::V6)),
 ];
 
 /// Client and pod, joined in some way.

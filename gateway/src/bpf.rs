@@ -10,6 +10,7 @@ pub mod splicer;
 use std::error::Error;
 use std::io;
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 
 use aya::maps::MapError;
 use aya::programs::{ProgramError, SchedClassifier, SkSkb};
@@ -27,7 +28,7 @@ use capability::{Capabilities, Capability};
 /// Names what is missing, as far as the kernel's answer and this process's own state tell.
 pub fn check() -> Result<(), LoadError> {
     load(OBJECT, NonZeroU32::MIN, 0).map(drop)?;
-    load_splicer(OBJECT, NonZeroU32::MIN).map(drop)
+    load_splicer(OBJECT, NonZeroU32::MIN, &[]).map(drop)
 }
 
 /// Why the kernel programs are not in the kernel.
@@ -97,27 +98,38 @@ const PACKET_INGRESS: &str = "packet_ingress";
 /// Loads `object` with room for `sockets` sockets. Nothing is attached yet. Messages of the programs up to `log_level`
 /// reach the log, 0 is none.
 fn load(object: &[u8], sockets: NonZeroU32, log_level: u8) -> Result<Ebpf, LoadError> {
-    let mut ebpf = open(object, &[offload::INDICES, offload::PEERS, offload::FLOWS], sockets, log_level)?;
+    let mut ebpf = open(object, &[offload::INDICES, offload::PEERS, offload::FLOWS], sockets, log_level, &[])?;
     let verdict: &mut SkSkb = verdict(&mut ebpf);
     verdict.load().map_err(|error| refused(EbpfError::ProgramError(error), SOCKMAP_VERDICT))?;
     Ok(ebpf)
 }
 
-/// Loads `object` with room for `ways` directions of spliced connections. Nothing is attached yet.
-fn load_splicer(object: &[u8], ways: NonZeroU32) -> Result<Ebpf, LoadError> {
-    let mut ebpf = open(object, &[splicer::WAY_INDICES, splicer::WAYS], ways, 0)?;
+/// Loads `object` with room for `ways` directions of spliced connections. Nothing is attached yet. Of the maps in `pins`
+/// those are taken that are there, whatever their size.
+fn load_splicer(object: &[u8], ways: NonZeroU32, pins: &[(&str, PathBuf)]) -> Result<Ebpf, LoadError> {
+    let mut ebpf = open(object, &[splicer::WAY_INDICES, splicer::WAYS], ways, 0, pins)?;
     let ingress: &mut SchedClassifier = ingress(&mut ebpf);
     ingress.load().map_err(|error| refused(EbpfError::ProgramError(error), PACKET_INGRESS))?;
     Ok(ebpf)
 }
 
-/// The object with its maps, of which `sized` have room for `entries`. No program is in the kernel yet.
-fn open(object: &[u8], sized: &[&str], entries: NonZeroU32, log_level: u8) -> Result<Ebpf, LoadError> {
+/// The object with its maps, of which `sized` have room for `entries`; those in `pins` are there or outlive the process.
+/// No program is in the kernel yet.
+fn open(
+    object: &[u8],
+    sized: &[&str],
+    entries: NonZeroU32,
+    log_level: u8,
+    pins: &[(&str, PathBuf)],
+) -> Result<Ebpf, LoadError> {
     check_abi(object)?;
     let mut loader = EbpfLoader::new();
     // No program of ours is relocated to the kernel's types. The loader has read them by now all the same.
     loader.btf(None);
     loader.override_global(aya_log::LEVEL, &log_level, true);
+    for (map, path) in pins {
+        loader.map_pin_path(map, path);
+    }
     for map in sized {
         loader.map_max_entries(map, entries.get());
     }

@@ -10,6 +10,7 @@ mod host_pattern;
 pub mod kind;
 pub mod option;
 pub mod options;
+pub mod packet;
 pub mod peer;
 pub mod problem;
 pub mod raw;
@@ -41,6 +42,7 @@ pub use control_plane::ControlPlaneConfig;
 pub use dial::{DialConfig, Growth};
 pub use header::{AuthConfig, DnsConfig, HeaderConfig, HeaderLookup, SecretText};
 pub use host_pattern::HostPattern;
+pub use packet::{PacketConfig, PortRange};
 pub use redis::RedisConfig;
 pub use tcp::TcpKeepalive;
 
@@ -74,6 +76,8 @@ pub struct Config {
     pub upstream: UpstreamConfig,
     /// Limits of established streams.
     pub stream: StreamConfig,
+    /// The packet engine.
+    pub packet: PacketConfig,
     /// Sessions of the broker.
     pub broker: BrokerConfig,
     /// How long live streams may go on after SIGTERM. 30 s fits under Kubernetes' default grace period of the same
@@ -306,6 +310,7 @@ impl Default for Config {
             http: HttpConfig::default(),
             upstream: UpstreamConfig::default(),
             stream: StreamConfig::default(),
+            packet: PacketConfig::default(),
             broker: BrokerConfig::default(),
             drain_timeout: Duration::from_secs(30),
             drain_delay: Duration::ZERO,

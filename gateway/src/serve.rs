@@ -31,7 +31,7 @@ use crate::tunnel::{LiveStreams, Reason};
 use crate::worker;
 use crate::worker::parting::Parting;
 pub(crate) use entrance::secret;
-use observers::{Events, Ready, Streams};
+use observers::{Events, Ready, Streams, Totals};
 use workers::Workers;
 
 /// Connections that wait to be accepted, per listener: a burst of a node's reconnecting clients. The kernel caps it at
@@ -185,14 +185,15 @@ async fn control(
     let caps = Caps { per_client: config.stream.per_client_max, per_sandbox: config.stream.per_sandbox_max };
     let live = LiveStreams::new(config.workers.get(), caps);
     let metrics = Arc::new(Metrics::new());
-    metrics.streams().set_totals(Arc::new(Streams(Arc::clone(&live))));
     let rules = endpoint_rules(&config, &listeners, admin_address)?;
     let guard = entrance::guard(&config.auth)?;
     let (dns, resolving) = entrance::dns(&config, &rules, &metrics)?.unzip();
     let (directory, task) = directory(&config, rules, &metrics, &live)?;
     let backend = engines::backend(config.io)?;
     let offload = engines::offload(config.engine, backend, &metrics)?;
-    let splicer = engines::splicer(config.engine, &metrics)?;
+    let spliced = engines::splicer(&config, backend, &metrics, &live)?;
+    let splicer = spliced.as_ref().map(|spliced| Arc::clone(spliced.splicer()));
+    metrics.streams().set_totals(Arc::new(Totals { live: Arc::clone(&live), splicer }));
     let connections_max = connections_max(&config, capacity);
     let sharing = config.workers.get() / capacity.tables;
     let tables = (0..capacity.tables).map(|_| Table::new(capacity.per_table, sharing)).collect();
@@ -208,7 +209,7 @@ async fn control(
         connections: Places::new(connections_max),
         tables,
         offload,
-        splicer,
+        splicer: spliced.as_ref().map(|spliced| Arc::clone(spliced.splicer())),
     });
     let state = AdminState {
         readiness: Arc::new(Ready { directory, drain }),
@@ -219,6 +220,9 @@ async fn control(
     let sockets = listeners.iter().map(|worker| worker.iter().map(AsRawFd::as_raw_fd).collect()).collect();
     let parting = Parting::new(sockets, admin.as_raw_fd(), capacity.own_tables);
     let mut workers = Workers::start(&shared, backend, parting, listeners).await?;
+    if let Some(spliced) = spliced {
+        spliced.watch(Arc::clone(&live));
+    }
     match task {
         Task::None => {}
         Task::Redis(task) => drop(tokio::spawn(task.run())),
@@ -252,6 +256,7 @@ async fn finish(
     shared.metrics.set_drain_state(DrainState::Draining);
     tokio::select! {
         () = switch.run(config.drain_delay, config.drain_timeout, worker::drained(shared)) => {}
+        () = engines::hand_over(shared.live.keeper()) => {}
         () = signals.next() => {
             tracing::warn!("a second signal: ending at once");
             return Ok(());
@@ -266,6 +271,9 @@ async fn finish(
     }
     switch.expire();
     workers.join().await;
+    if let Some(splicer) = &shared.splicer {
+        splicer.remove();
+    }
     tracing::info!(closed_by_deadline = left, "stopped");
     Ok(())
 }

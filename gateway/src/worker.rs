@@ -76,8 +76,7 @@ pub fn run(shared: &Arc<Shared>, parting: Arc<Parting>, station: Station) -> io:
             EngineChoice::Auto | EngineChoice::Copy | EngineChoice::Sockmap | EngineChoice::Packet => UserEngine::Copy,
         };
         let splicer = shared.splicer.clone();
-        let keepalive = connection::tuning(&shared.config.stream, 0);
-        let plan = Plan { user, kernel, splicer, keepalive, eager, metrics: Arc::clone(&shared.metrics) };
+        let plan = Plan { user, kernel, splicer, eager, metrics: Arc::clone(&shared.metrics) };
         let context = Rc::new(Context::new(shared, index, driver, plan));
         let listeners: io::Result<Vec<_>> =
             listeners.into_iter().map(|listener| context.driver.listener(listener)).collect();
@@ -138,11 +137,11 @@ async fn work(context: Rc<Context>, listeners: Vec<Listener>) {
     sweeping.abort();
 }
 
-/// Waits until no connection is left in the process.
+/// Waits until no connection is left in the process, and no stream without one.
 pub async fn drained(shared: &Shared) {
     /// How often the count is looked at: it falls to zero once in the process's life.
     const LOOK: Duration = Duration::from_millis(20);
-    while shared.connections.taken() > 0 {
+    while shared.connections.taken() > 0 || !shared.live.is_empty() {
         tokio::time::sleep(LOOK).await;
     }
 }

@@ -22,6 +22,7 @@ pub mod pod;
 pub mod process;
 pub mod redis;
 pub mod shuffler;
+pub mod state;
 pub mod target;
 pub mod terminal;
 pub mod viewer;

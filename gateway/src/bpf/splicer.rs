@@ -1,64 +1,95 @@
 //! The process's kernel side for spliced connections: the program on the interfaces, the maps, and the places of the
-//! streams in them.
+//! streams in them. All of it lives on while no gateway runs (`state`), and several gateways may have it at one time
+//! (`owners`).
 //!
 //! It is made before the workers have descriptor tables of their own, so that its descriptors mean the same in all of
 //! them. Interfaces that come later carry no spliced stream.
 
+mod devices;
 mod grace;
+mod keys;
+mod owners;
+mod places;
 mod ports;
+mod program;
+pub mod state;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::num::NonZeroU32;
 use std::os::fd::AsFd as _;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use aya::Ebpf;
-use aya::maps::{HashMap, Map, MapData, MapError, RingBuf};
-use aya::programs::{ProgramError, TcAttachType};
-use gateway_common::packet::{HELD, SPLICED, Way, WayKey};
-use nix::ifaddrs::{InterfaceAddress, getifaddrs};
-use nix::net::if_::{InterfaceFlags, if_nametoindex};
-use nix::sys::socket::SockaddrStorage;
-use slab::Slab;
+use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
+use aya::programs::ProgramError;
+use gateway_common::packet::{Label, Unspliced, Way, WayKey};
 use tokio::io::Interest;
-use tokio::sync::Notify;
+use tokio::io::unix::AsyncFd;
 
-use super::{LoadError, OBJECT, ingress, load_splicer};
+use super::{LoadError, PACKET_INGRESS};
+use crate::config::PacketConfig;
 use crate::sys::raw::RawSender;
 use crate::sys::{FlowArray, registered};
+use devices::Devices;
 use grace::Grace;
-pub use ports::{OwnedPort, Ports};
+use owners::Owners;
+pub use places::{Pair, Paths, Place};
+use ports::Ports;
+use state::{StateDir, StateError};
 
 /// `gateway-ebpf/src/maps.rs`
 pub(super) const WAY_INDICES: &str = "WAY_INDICES";
 /// As above.
 pub(super) const WAYS: &str = "WAYS";
 const WAY_EVENTS: &str = "WAY_EVENTS";
+const UNSPLICED: &str = "UNSPLICED";
+/// Made by `program`.
+const LABELS: &str = "LABELS";
 
-/// Streams that can be spliced at a time. Each takes 512 bytes whether it is there or not, so this is 16 MiB.
-pub const SPLICED_MAX: u32 = 32 << 10;
+/// The maps of the object that outlive the process.
+const PINNED: [&str; 4] = [WAY_INDICES, WAYS, WAY_EVENTS, UNSPLICED];
 
 /// The directions' array.
 pub type Ways = FlowArray<Way<AtomicU64>>;
+
+/// The labels' array.
+pub type Labels = FlowArray<Label<AtomicU64>>;
 
 /// The kernel side of the packet engine.
 pub struct Splicer {
     indices: Mutex<HashMap<MapData, WayKey, u32>>,
     ways: Arc<Ways>,
-    places: Places,
+    labels: Arc<Labels>,
+    unspliced: PerCpuArray<MapData, u64>,
+    /// Where the next free place is looked for.
+    next: AtomicU32,
     grace: Grace,
-    /// Interfaces with the program on them.
-    devices: Vec<u32>,
+    devices: Devices,
     ports: Ports,
     sender: RawSender,
-    /// Holds the program, and its links.
-    _ebpf: Mutex<Ebpf>,
+    owners: Owners,
+    /// No stream is taken in any more.
+    closed: AtomicBool,
+    state: StateDir,
 }
 
-/// The streams that have a place; the key is the half of their indices.
-type Places = Arc<Mutex<Slab<Arc<Notify>>>>;
+/// What the program has to tell, read by one process of those that share it.
+pub struct Events {
+    lock: PathBuf,
+    map: Map,
+}
+
+/// What a start comes to.
+pub struct Started {
+    /// The kernel side.
+    pub splicer: Arc<Splicer>,
+    /// What the program tells.
+    pub events: Events,
+    /// The streams of gateways before, by their numbers in the maps.
+    pub adopted: Vec<u32>,
+}
 
 /// Why there is no kernel side.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +97,9 @@ pub enum StartError {
     /// The program is not in the kernel.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// There is no place for what outlives the process.
+    #[error(transparent)]
+    State(#[from] StateError),
     /// The program could not be attached to an interface.
     #[error("the program cannot be attached to {interface}: {source}")]
     Attach {
@@ -88,8 +122,11 @@ pub enum StartError {
 #[derive(Debug, thiserror::Error)]
 pub enum HoldError {
     /// All places are taken.
-    #[error("all {SPLICED_MAX} places are taken")]
-    Full,
+    #[error("all {0} places are taken")]
+    Full(u32),
+    /// The process is about to leave its streams to another.
+    #[error("this gateway ends, and leaves its streams to another")]
+    Closed,
     /// The kernel refused an entry.
     #[error("the map refuses an entry: {0}")]
     Refused(#[from] MapError),
@@ -100,86 +137,129 @@ fn system(what: &'static str) -> impl FnOnce(io::Error) -> StartError {
 }
 
 impl Splicer {
-    /// Loads the program and attaches it to every interface that is there.
+    /// Takes over what is there from the gateway before, or begins anew; the program is on the interfaces then.
     ///
     /// # Errors
     /// When the kernel does not take it, or something else is missing that the engine needs.
-    pub fn start() -> Result<(Arc<Self>, RingBuf<MapData>), StartError> {
-        let len = NonZeroU32::new(2 * SPLICED_MAX).expect("some");
-        let mut ebpf = load_splicer(OBJECT, len)?;
-        let mut devices = Vec::new();
-        for interface in interfaces().map_err(system("cannot list the interfaces"))? {
-            let index =
-                if_nametoindex(interface.as_str()).map_err(|error| system("no such interface")(error.into()))?;
-            let attached = ingress(&mut ebpf).attach(&interface, TcAttachType::Ingress);
-            attached.map_err(|source| StartError::Attach { interface, source })?;
-            devices.push(index);
-        }
-        let mut take = |name| ebpf.take_map(name).expect("the ABI version vouches for the maps");
-        let (indices, ways, events) = (take(WAY_INDICES), take(WAYS), take(WAY_EVENTS));
+    pub fn start(config: &PacketConfig) -> Result<Started, StartError> {
+        let state = StateDir::open(&config.state_dir)?;
+        let _setting_up = state.lock().map_err(system("cannot lock the state directory"))?;
+        warn(config, &state);
+        let owners = Owners::join(state.owners()).map_err(system("cannot enter the state directory"))?;
+        make_room(config, &state, &owners)?;
+        let (mut ebpf, maps) = program::load(&state, config.streams_max)?;
         let vouched = "the ABI version vouches for the maps' types";
-        let Map::Array(ways) = ways else { unreachable!("{vouched}") };
-        let ways = Ways::map(&ways.fd().as_fd(), len.get()).map_err(system("the directions cannot be mapped"))?;
-        let places = Places::default();
+        let (Map::Array(ways), Map::Array(labels)) = (&maps.ways, &maps.labels) else { unreachable!("{vouched}") };
+        let ways =
+            Ways::map(&ways.fd().as_fd(), 2 * maps.streams).map_err(system("the directions cannot be mapped"))?;
+        let labels = Labels::map(&labels.fd().as_fd(), maps.streams).map_err(system("the labels cannot be mapped"))?;
+        let (ways, labels) = (Arc::new(ways), Arc::new(labels));
+        let grace = Grace::start(Arc::clone(&ways), Arc::clone(&labels)).map_err(system("no membarrier(2)"))?;
+        let sender = RawSender::open().map_err(system("cannot open a raw socket (CAP_NET_RAW)"))?;
+        let devices = devices::hooked(&config.interfaces).map_err(system("cannot list the interfaces"))?;
+        program::attach(&mut ebpf, &state, &devices)?;
+        let events = Events { lock: state.events(), map: maps.events };
         let splicer = Arc::new(Self {
-            indices: Mutex::new(HashMap::try_from(indices).expect(vouched)),
-            ways: Arc::new(ways),
-            grace: Grace::start(Arc::clone(&places)).map_err(system("no membarrier(2)"))?,
-            places,
-            devices,
-            ports: Ports::default(),
-            sender: RawSender::open().map_err(system("cannot open a raw socket (CAP_NET_RAW)"))?,
-            _ebpf: Mutex::new(ebpf),
+            indices: Mutex::new(HashMap::try_from(maps.indices).expect(vouched)),
+            ways,
+            labels,
+            unspliced: PerCpuArray::try_from(maps.unspliced).expect(vouched),
+            next: AtomicU32::new(0),
+            grace,
+            devices: Devices::new(devices),
+            ports: Ports::new(config.ports),
+            sender,
+            owners,
+            closed: AtomicBool::new(false),
+            state,
         });
-        Ok((splicer, RingBuf::try_from(events).expect(vouched)))
+        // Whoever else is about to enter waits for this one, so all that are alive are seen.
+        let others = splicer.owners.others().map_err(system("cannot list the state directory"))?;
+        let adopted = splicer.take_over(|owner| !others.contains(&owner));
+        Ok(Started { splicer, events, adopted })
     }
 
-    /// Holds a stream's two directions, first the client's: from now on nothing arrives for its sockets but what
-    /// carries nothing.
-    ///
-    /// # Errors
-    /// When there is no place, or the kernel refuses an entry; nothing stays behind.
-    pub fn hold(self: &Arc<Self>, keys: [WayKey; 2]) -> Result<Place, HoldError> {
-        let woken = Arc::<Notify>::default();
-        let pair = {
-            let mut places = locked(&self.places);
-            if places.len() >= SPLICED_MAX as usize {
-                return Err(HoldError::Full);
-            }
-            u32::try_from(places.insert(Arc::clone(&woken))).expect("fewer places than indices")
-        };
-        let place = Place { splicer: Arc::clone(self), pair, keys, woken };
-        for (index, key) in (2 * pair..).zip(keys) {
-            self.ways.get(index).state.store(HELD, Ordering::Release);
-            locked(&self.indices).insert(key, index, 0)?;
+    /// The streams of processes that are gone are this one's now: their numbers in the maps.
+    #[must_use]
+    pub fn adopt(&self) -> Vec<u32> {
+        if !self.owners.is_there() {
+            return Vec::new();
         }
-        Ok(place)
+        let gone = self.owners.gone().unwrap_or_else(|error| {
+            tracing::warn!(%error, "the processes that share the streams cannot be listed");
+            Vec::new()
+        });
+        if gone.is_empty() {
+            return Vec::new();
+        }
+        let taken = self.take_over(|owner| gone.iter().any(|gone| gone.number == owner));
+        for gone in gone {
+            if let Err(error) = gone.forget() {
+                tracing::debug!(%error, "a process that is gone cannot be forgotten");
+            }
+        }
+        taken
+    }
+
+    /// Whether another process shares the streams, and would take this one's over.
+    #[must_use]
+    pub fn has_successor(&self) -> bool {
+        self.owners.others().is_ok_and(|others| !others.is_empty())
+    }
+
+    /// Takes no stream in any more; false where that was so before.
+    pub fn close(&self) -> bool {
+        !self.closed.swap(true, Ordering::Relaxed)
+    }
+
+    /// Whether this process has not left yet.
+    #[must_use]
+    pub fn is_there(&self) -> bool {
+        self.owners.is_there()
+    }
+
+    /// Leaves this process's streams to the others, or to the next one. It must not touch them any more.
+    pub fn leave(&self) {
+        self.owners.leave();
+    }
+
+    /// Removes everything from the kernel, unless another process shares it. This process must have no stream.
+    pub fn remove(&self) {
+        let removed = self.state.lock().and_then(|_tearing_down| {
+            let is_in_use = self.has_successor() || locked(&self.indices).keys().next().is_some();
+            if is_in_use { Ok(()) } else { self.state.remove() }
+        });
+        if let Err(error) = removed {
+            tracing::warn!(%error, "the state directory cannot be removed");
+        }
     }
 
     /// The interface through which packets leave from `local` to `peer`: `Some(0)` where the peer is on this machine,
     /// `None` where it is not understood.
     #[must_use]
     pub fn device(&self, local: IpAddr, peer: IpAddr) -> Option<u32> {
-        let interfaces: Vec<_> = getifaddrs().ok()?.collect();
-        let having = |address: IpAddr| {
-            interfaces.iter().find(|interface| {
-                let own = interface.address.as_ref();
-                let v4 = own.and_then(|own| own.as_sockaddr_in()).map(|own| IpAddr::V4(own.ip()));
-                let v6 = own.and_then(|own| own.as_sockaddr_in6()).map(|own| IpAddr::V6(own.ip()));
-                v4.or(v6) == Some(address)
-            })
-        };
-        if peer.is_loopback() || having(peer).is_some() {
-            return Some(0);
-        }
-        let device = if_nametoindex(having(local)?.interface_name.as_str()).ok()?;
-        self.devices.contains(&device).then_some(device)
+        self.devices.towards(local, peer)
     }
 
-    /// The source ports of connections that may be spliced.
+    /// A port from which `endpoint` can be dialled so that the connection may be spliced; `None` where all are taken.
     #[must_use]
-    pub fn ports(&self) -> &Ports {
-        &self.ports
+    pub fn port(&self, endpoint: SocketAddr) -> Option<u16> {
+        let is_live = |local| locked(&self.indices).get(&keys::way_key(endpoint, local), 0).is_ok();
+        self.ports.next(endpoint, is_live)
+    }
+
+    /// Whether nobody else is given this port.
+    #[must_use]
+    pub fn owns_port(&self, port: u16) -> bool {
+        self.ports.contains(port)
+    }
+
+    /// How many packets were not spliced since the maps were made, by reason.
+    #[must_use]
+    pub fn unspliced(&self) -> Vec<(Unspliced, u64)> {
+        // A map that cannot be read has counted nothing.
+        let sum = |reason| self.unspliced.get(&(reason as u32), 0).map_or(0, |counts| counts.iter().sum());
+        Unspliced::ALL.into_iter().map(|reason| (reason, sum(reason))).collect()
     }
 
     /// What says the last word to both ends.
@@ -188,142 +268,69 @@ impl Splicer {
         &self.sender
     }
 
-    /// All directions, for any thread.
-    #[must_use]
-    pub fn ways(&self) -> &Arc<Ways> {
-        &self.ways
-    }
-
     /// Waits until the packets that are on their way from an interface to a socket now have arrived. False where that
     /// cannot be known.
     pub async fn grace(&self) -> bool {
         self.grace.passed().await
     }
+}
 
-    /// Wakes every stream, to look for what was not told or has not come. Called once a second.
-    pub fn sweep(&self) {
-        locked(&self.places).iter().for_each(|(_, woken)| woken.notify_one());
-    }
-
-    /// Wakes streams as their events come, for as long as the process runs.
+impl Events {
+    /// Passes on which streams have come nearer to their end, by their numbers in the maps. Nobody else reads the
+    /// events meanwhile.
     ///
     /// # Errors
     /// When the ring cannot be waited for.
-    pub async fn attend(self: Arc<Self>, events: RingBuf<MapData>) -> io::Result<()> {
-        let mut events = registered(events)?;
+    pub async fn read(self, mut tell: impl FnMut(u32)) -> io::Result<()> {
+        /// How often is looked whether the process that reads them is gone. What it does not tell this one is seen
+        /// within a second all the same.
+        const LOOK: Duration = Duration::from_secs(1);
+        let _lock = loop {
+            if let Some(lock) = owners::try_lock(&self.lock)? {
+                break lock;
+            }
+            tokio::time::sleep(LOOK).await;
+        };
+        let ring = RingBuf::try_from(self.map).map_err(io::Error::other)?;
+        let mut events: AsyncFd<RingBuf<MapData>> = registered(ring)?;
         loop {
             let mut guard = events.ready_mut(Interest::READABLE).await?;
             // Before the ring is emptied: an event that comes meanwhile is another edge.
             guard.clear_ready();
             while let Some(event) = guard.get_inner_mut().next() {
                 let Ok(index) = <[u8; 4]>::try_from(&*event) else { continue };
-                if let Some(woken) = locked(&self.places).get(u32::from_ne_bytes(index) as usize / 2) {
-                    woken.notify_one();
-                }
+                tell(u32::from_ne_bytes(index) / 2);
             }
         }
     }
 }
 
-/// Every interface that is up and whose packets have an Ethernet header; the loopback's do.
-fn interfaces() -> io::Result<Vec<String>> {
-    const WITH_ETHERNET_HEADER: [u16; 2] = [libc::ARPHRD_ETHER, libc::ARPHRD_LOOPBACK];
-    let up = getifaddrs()?.filter(|interface| interface.flags.contains(InterfaceFlags::IFF_UP));
-    // One entry of each interface is its link's. sysfs would show those of the network namespace that mounted it.
-    let has_header = |interface: &InterfaceAddress| {
-        let link = interface.address.as_ref().and_then(SockaddrStorage::as_link_addr);
-        link.is_some_and(|link| WITH_ETHERNET_HEADER.contains(&link.hatype()))
-    };
-    Ok(up.filter(has_header).map(|interface| interface.interface_name).collect())
-}
-
-/// A direction as its packets name it.
-#[must_use]
-pub fn way_key(source: SocketAddr, destination: SocketAddr) -> WayKey {
-    let mut key = WayKey::default();
-    for (half, address) in key.chunks_mut(4).zip([source, destination]) {
-        for (word, bytes) in half.iter_mut().zip(mapped(address.ip()).chunks(4)) {
-            *word = u32::from_ne_bytes(bytes.try_into().expect("four bytes"));
-        }
+/// Says what is not as it should be, and is no reason not to start.
+fn warn(config: &PacketConfig, state: &StateDir) {
+    if let Some(shared) = ports::shared_with_others(config.ports) {
+        tracing::warn!("{shared}: others may be given the ports of spliced connections");
     }
-    key[8] = port_word(source, destination);
-    key
-}
-
-/// Both ports as the first four bytes of a TCP header.
-#[must_use]
-pub fn port_word(source: SocketAddr, destination: SocketAddr) -> u32 {
-    let ([a, b], [c, d]) = (source.port().to_be_bytes(), destination.port().to_be_bytes());
-    u32::from_ne_bytes([a, b, c, d])
-}
-
-/// An address in the IPv6-mapped form, as two words in memory's order.
-#[must_use]
-pub fn address_words(address: IpAddr) -> [u64; 2] {
-    let octets = mapped(address);
-    let word = |at: usize| u64::from_ne_bytes(octets[at..at + 8].try_into().expect("eight bytes"));
-    [word(0), word(8)]
-}
-
-fn mapped(address: IpAddr) -> [u8; 16] {
-    match address {
-        IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
-        IpAddr::V6(address) => address.octets(),
+    for path in state.other_layouts() {
+        tracing::warn!(
+            path = %path.display(),
+            "streams of a gateway of another version may be there: they go on, but only that version can watch over \
+             them; `gateway flush` ends them"
+        );
     }
+}
+
+/// Takes maps of another size away, unless they are in use.
+fn make_room(config: &PacketConfig, state: &StateDir, owners: &Owners) -> Result<(), StartError> {
+    let Some(room) = program::room(state).filter(|&room| room != config.streams_max) else { return Ok(()) };
+    let is_alone = owners.others().is_ok_and(|others| others.is_empty());
+    if is_alone && !program::is_in_use(state) {
+        return state.empty().map_err(system("the state directory cannot be emptied"));
+    }
+    tracing::warn!(room, wanted = config.streams_max, "the maps are in use and keep the size that they were made with");
+    Ok(())
 }
 
 /// Nothing here is left half-done when a thread panics, so a poisoned lock is as good as any.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// A stream's entries in the maps. They are removed with it.
-pub struct Place {
-    splicer: Arc<Splicer>,
-    pair: u32,
-    keys: [WayKey; 2],
-    woken: Arc<Notify>,
-}
-
-impl Place {
-    /// The direction that begins at the client (0) or at the pod (1).
-    #[must_use]
-    pub fn way(&self, direction: usize) -> &Way<AtomicU64> {
-        self.splicer.ways.get(2 * self.pair + u32::try_from(direction).expect("0 or 1"))
-    }
-
-    /// The indices of both, for the counters.
-    #[must_use]
-    pub const fn indices(&self) -> [u32; 2] {
-        [2 * self.pair, 2 * self.pair + 1]
-    }
-
-    /// Lets the program rewrite and send on. Everything else about the directions must have been written.
-    pub fn splice(&self) {
-        // The other direction's numbers are read as soon as one is on its way: both were held, and are complete.
-        for direction in [0, 1] {
-            self.way(direction).state.store(SPLICED, Ordering::Release);
-        }
-    }
-
-    /// Waits until there may be something to see.
-    pub async fn woken(&self) {
-        self.woken.notified().await;
-    }
-
-    /// Whose it is.
-    #[must_use]
-    pub fn splicer(&self) -> &Splicer {
-        &self.splicer
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        for key in &self.keys {
-            // It is not there where the kernel refused it.
-            let _absent = locked(&self.splicer.indices).remove(key).is_err();
-        }
-        self.splicer.grace.free(self.pair, Arc::clone(&self.splicer.ways));
-    }
 }

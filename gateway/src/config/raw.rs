@@ -21,7 +21,7 @@ use super::peer::{RedisUrl, SandboxEntry};
 use super::problem::{Origin, Problem, Problems};
 use super::{
     AuthConfig, BrokerConfig, Config, ControlPlaneConfig, DnsConfig, EngineChoice, HttpConfig, IoChoice, LogFormat,
-    RedisConfig, RoutingConfig, StreamConfig, UpstreamConfig,
+    PacketConfig, RedisConfig, RoutingConfig, StreamConfig, UpstreamConfig,
 };
 use super::{check, environment, file, options};
 
@@ -62,6 +62,8 @@ pub struct Raw {
     pub upstream: UpstreamConfig,
     /// The options about streams.
     pub stream: StreamConfig,
+    /// The options about the packet engine.
+    pub packet: PacketConfig,
     /// The options about the broker.
     pub broker: BrokerConfig,
     /// `--drain-timeout`
@@ -142,6 +144,7 @@ impl Default for Raw {
             http,
             upstream,
             stream,
+            packet,
             broker,
             drain_timeout,
             drain_delay,
@@ -167,6 +170,7 @@ impl Default for Raw {
             http,
             upstream,
             stream,
+            packet,
             broker,
             drain_timeout,
             drain_delay,

@@ -91,7 +91,7 @@ impl<'a> Call<'a> {
         upstream::dial(
             &self.context.driver,
             self.endpoint(),
-            || splicer.and_then(|splicer| splicer.ports().next(self.endpoint())),
+            || splicer.and_then(|splicer| splicer.port(self.endpoint())),
             &ladder.unwrap_or(configured),
             |outcome: DialOutcome, time| {
                 if tries > 0 {

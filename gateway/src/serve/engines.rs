@@ -1,15 +1,17 @@
 //! What the workers wait with, and which engines they have: decided once, before they start.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::ServeError;
-use crate::bpf::splicer::Splicer;
-use crate::config::{EngineChoice, IoChoice};
+use crate::bpf::splicer::{Events, Splicer, Started};
+use crate::config::{Config, EngineChoice, IoChoice, PacketConfig};
+use crate::connection;
 use crate::metrics::Metrics;
 use crate::probe;
 use crate::sys::Backend;
-use crate::tunnel::Engine;
+use crate::tunnel::live::SWEEP_INTERVAL;
+use crate::tunnel::packet::{Keeper, Terms};
+use crate::tunnel::{Engine, LiveStreams};
 
 /// What the workers wait with. A refusal is told once, here.
 pub(super) fn backend(choice: IoChoice) -> Result<Backend, ServeError> {
@@ -52,32 +54,92 @@ pub(super) fn offload(choice: EngineChoice, backend: Backend, metrics: &Metrics)
     Ok(offload && sockmap.is_empty())
 }
 
-/// How often every spliced stream looks for itself: for an event that was lost, and for an end that has gone silent.
-const LOOK: Duration = Duration::from_secs(1);
+/// The kernel side of the packet engine, and who looks after its streams.
+pub(super) struct Spliced {
+    keeper: Arc<Keeper>,
+    events: Events,
+}
 
-/// The kernel side of the packet engine, where it was asked for. It watches over its streams on this thread.
-pub(super) fn splicer(choice: EngineChoice, metrics: &Metrics) -> Result<Option<Arc<Splicer>>, ServeError> {
-    if choice != EngineChoice::Packet {
-        metrics.streams().set_available(Engine::Packet.label(), false);
-        return Ok(None);
-    }
+/// The kernel side of the packet engine, where streams may be spliced. The streams of gateways before this one are in
+/// `live` then. What is missing where they cannot is told once, here.
+pub(super) fn splicer(
+    config: &Config,
+    backend: Backend,
+    metrics: &Arc<Metrics>,
+    live: &LiveStreams,
+) -> Result<Option<Spliced>, ServeError> {
     let engine = Engine::Packet.label();
-    let (splicer, events) =
-        Splicer::start().map_err(|error| ServeError::Engine { engine, missing: error.to_string() })?;
-    metrics.streams().set_available(engine, true);
-    let attending = Arc::clone(&splicer);
-    tokio::spawn(async move {
-        if let Err(error) = attending.attend(events).await {
-            tracing::error!(%error, "the events of spliced streams cannot be read");
+    let started = match config.engine {
+        EngineChoice::Auto | EngineChoice::Packet => started(&config.packet, backend).map(Some),
+        EngineChoice::Copy | EngineChoice::Splice | EngineChoice::Sockmap => Ok(None),
+    };
+    metrics.streams().set_available(engine, matches!(started, Ok(Some(_))));
+    let Started { splicer, events, adopted } = match started {
+        Ok(Some(started)) => started,
+        Ok(None) => return Ok(None),
+        Err(missing) if config.engine == EngineChoice::Packet => return Err(ServeError::Engine { engine, missing }),
+        Err(missing) => {
+            tracing::warn!(missing, "streams keep their sockets");
+            return Ok(None);
         }
-    });
-    let sweeping = Arc::clone(&splicer);
-    tokio::spawn(async move {
-        let mut ticks = tokio::time::interval(LOOK);
-        loop {
-            ticks.tick().await;
-            sweeping.sweep();
+    };
+    let terms = Terms {
+        keepalive: connection::tuning(&config.stream, 0),
+        idle_timeout: config.stream.idle_timeout,
+        lifetime_max: config.stream.lifetime_max,
+    };
+    let keeper = Keeper::new(splicer, terms, Arc::clone(metrics), live.ids());
+    live.set_keeper(&keeper, adopted);
+    Ok(Some(Spliced { keeper, events }))
+}
+
+fn started(config: &PacketConfig, backend: Backend) -> Result<Started, String> {
+    let missing = probe::missing(Engine::Packet, backend);
+    if !missing.is_empty() {
+        return Err(missing.join("; "));
+    }
+    Splicer::start(config).map_err(|error| error.to_string())
+}
+
+impl Spliced {
+    /// The kernel side.
+    pub(super) fn splicer(&self) -> &Arc<Splicer> {
+        self.keeper.splicer()
+    }
+
+    /// Looks after the streams on this thread, for as long as its runtime runs. It opens files now and then, so the
+    /// workers must have tables of their own by now.
+    pub(super) fn watch(self, live: Arc<LiveStreams>) {
+        let Self { keeper, events } = self;
+        let attending = Arc::clone(&keeper);
+        tokio::spawn(async move {
+            if let Err(error) = events.read(|number| attending.look(number)).await {
+                // The sweep still sees what the events would have told, a second later at most.
+                tracing::error!(%error, "the events of spliced streams cannot be read");
+            }
+        });
+        tokio::spawn(async move {
+            let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
+            loop {
+                ticks.tick().await;
+                live.adopt(keeper.splicer().adopt());
+                keeper.sweep();
+            }
+        });
+    }
+}
+
+/// Leaves streams without sockets to another gateway that shares them, as soon as there is one. It never returns: there
+/// may be a next one.
+pub(super) async fn hand_over(keeper: Option<&Arc<Keeper>>) {
+    let Some(keeper) = keeper else { return std::future::pending().await };
+    let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
+    loop {
+        ticks.tick().await;
+        // A stream that is just being spliced has come to the keeper by the next time.
+        if keeper.splicer().has_successor() && !keeper.splicer().close() && keeper.splicer().is_there() {
+            let streams = keeper.hand_over();
+            tracing::info!(streams, "left the streams without sockets to another gateway");
         }
-    });
-    Ok(Some(splicer))
+    }
 }

@@ -7,7 +7,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::AtomicU64;
 
 use gateway_common::Flow;
-use gateway_common::packet::Way;
+use gateway_common::packet::{Label, Way};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 
 /// A value made of atomic words alone, which the kernel's programs may write at any time.
@@ -21,6 +21,8 @@ impl sealed::Sealed for Flow<AtomicU64> {}
 impl Words for Flow<AtomicU64> {}
 impl sealed::Sealed for Way<AtomicU64> {}
 impl Words for Way<AtomicU64> {}
+impl sealed::Sealed for Label<AtomicU64> {}
+impl Words for Label<AtomicU64> {}
 
 /// A map's array, mapped into this process. Reading a counter is a load; no system call is made.
 pub struct FlowArray<T: Words = Flow<AtomicU64>> {

@@ -170,6 +170,7 @@ pub(super) fn unacknowledged(socket: &impl AsFd) -> io::Result<u64> {
 pub(super) trait Plain: Copy {}
 
 impl Plain for u32 {}
+impl Plain for u64 {}
 impl Plain for [u32; 5] {}
 impl Plain for [u32; 9] {}
 impl Plain for TcpInfo {}

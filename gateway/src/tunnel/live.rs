@@ -6,17 +6,19 @@
 
 mod admission;
 mod record;
+mod spliced;
+mod totals;
 
 use std::cell::Cell;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
 
+use super::packet::Keeper;
 use super::{Engine, Reason};
-use crate::bpf::splicer::Ways;
 use crate::route::SandboxId;
 use crate::sys::FlowArray;
 use admission::Admission;
@@ -24,6 +26,7 @@ use record::{Counts, Record};
 
 pub use admission::{AdmitError, Caps, Permit};
 pub use record::StreamInfo;
+pub use totals::Totals;
 
 /// How often idle time and lifetime are looked at.
 pub const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
@@ -68,11 +71,13 @@ pub enum Told {
 pub struct LiveStreams {
     /// One per worker, so that workers meet only the admin thread here.
     shards: Box<[Mutex<Shard>]>,
-    next_id: AtomicU64,
+    next_id: Arc<AtomicU64>,
     caps: Caps,
     admission: Arc<Admission>,
     /// Sessions of the broker, which have caps of their own.
     sessions: Arc<Admission>,
+    /// Who has the streams without sockets. Set once, where there may be some.
+    keeper: OnceLock<Arc<Keeper>>,
 }
 
 #[derive(Default)]
@@ -82,25 +87,17 @@ struct Shard {
     ended: Counts,
 }
 
-/// Bytes and socket buffers since the start of the process.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Totals {
-    /// By engine and direction.
-    pub bytes: Vec<(Engine, Direction, u64)>,
-    /// Socket buffers that the kernel passed from socket to socket.
-    pub skbs: Vec<(Direction, u64)>,
-}
-
 impl LiveStreams {
     /// An empty registry for `workers` workers.
     #[must_use]
     pub fn new(workers: usize, caps: Caps) -> Arc<Self> {
         Arc::new(Self {
             shards: (0..workers.max(1)).map(|_| Mutex::default()).collect(),
-            next_id: AtomicU64::new(1),
+            next_id: Arc::new(AtomicU64::new(1)),
             caps,
             admission: Admission::new(),
             sessions: Admission::new(),
+            keeper: OnceLock::new(),
         })
     }
 
@@ -134,7 +131,8 @@ impl LiveStreams {
         let record = Arc::new(Record::new(id, permit.sandbox.clone(), client, endpoint, engine));
         let shard = worker % self.shards.len();
         locked(&self.shards[shard]).records.insert(id, Arc::clone(&record));
-        StreamGuard { streams: Arc::clone(self), _permit: permit, shard, record, promotions: Cell::new(0) }
+        let (request_id, promotions) = (String::new(), Cell::new(0));
+        StreamGuard { streams: Arc::clone(self), permit: Some(permit), shard, record, request_id, promotions }
     }
 
     /// Every live stream, by number.
@@ -145,15 +143,19 @@ impl LiveStreams {
             .shards
             .iter()
             .flat_map(|shard| locked(shard).records.values().map(|record| record.info(now)).collect::<Vec<_>>())
+            .chain(self.keeper().map(|keeper| keeper.infos()).unwrap_or_default())
             .collect();
-        streams.sort_unstable_by_key(|stream| stream.id);
+        streams.sort_by_key(|stream| stream.id);
+        // One that is just being spliced may be in both places.
+        streams.dedup_by_key(|stream| stream.id);
         streams
     }
 
     /// How many streams are alive.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.shards.iter().map(|shard| locked(shard).records.len()).sum()
+        let with_sockets: usize = self.shards.iter().map(|shard| locked(shard).records.len()).sum();
+        with_sockets + self.keeper().map_or(0, |keeper| keeper.len())
     }
 
     /// Whether none is alive.
@@ -164,17 +166,25 @@ impl LiveStreams {
 
     /// Closes the stream with this number; false where there is none.
     pub fn close(&self, id: u64, reason: Reason) -> bool {
-        self.shards.iter().any(|shard| locked(shard).records.get(&id).map(|record| record.close(reason)).is_some())
+        let close = |record: &Arc<Record>| record.close(reason);
+        self.shards.iter().any(|shard| locked(shard).records.get(&id).map(close).is_some())
+            || self.keeper().is_some_and(|keeper| keeper.close(id, reason))
     }
 
     /// Closes the streams of a sandbox.
     pub fn close_sandbox(&self, sandbox: &SandboxId, reason: Reason) {
         self.close_where(reason, |record| record.sandbox == *sandbox);
+        if let Some(keeper) = self.keeper() {
+            keeper.close_sandbox(sandbox, reason);
+        }
     }
 
     /// Closes every stream.
     pub fn close_all(&self, reason: Reason) {
         self.close_where(reason, |_| true);
+        if let Some(keeper) = self.keeper() {
+            keeper.close_all(reason);
+        }
     }
 
     /// The sandboxes that have live streams, each once.
@@ -184,6 +194,7 @@ impl LiveStreams {
             .shards
             .iter()
             .flat_map(|shard| locked(shard).records.values().map(|record| record.sandbox.clone()).collect::<Vec<_>>())
+            .chain(self.keeper().map(|keeper| keeper.sandboxes()).unwrap_or_default())
             .collect();
         sandboxes.sort_unstable();
         sandboxes.dedup();
@@ -213,51 +224,10 @@ impl LiveStreams {
         }
     }
 
-    /// What was carried since the start, ended streams included.
-    #[must_use]
-    pub fn totals(&self) -> Totals {
-        let mut sum = Counts::default();
-        for shard in &self.shards {
-            let shard = locked(shard);
-            shard
-                .records
-                .values()
-                .map(|record| record.counts())
-                .chain([shard.ended])
-                .for_each(|counts| sum.add(counts));
-        }
-        let bytes = |engine: Engine| {
-            Direction::ALL.map(|direction| (engine, direction, sum.moved[engine as usize][direction as usize]))
-        };
-        Totals {
-            bytes: Engine::ALL.into_iter().flat_map(bytes).collect(),
-            skbs: Direction::ALL.map(|direction| (direction, sum.skbs[direction as usize])).to_vec(),
-        }
-    }
-
-    /// How many streams each engine carries now.
-    #[must_use]
-    pub fn open_by_engine(&self) -> Vec<(Engine, usize)> {
-        let mut counts = [0; Engine::ALL.len()];
-        for shard in &self.shards {
-            // Each stream is looked at once: it may change its engine meanwhile.
-            locked(shard).records.values().for_each(|record| counts[record.engine() as usize] += 1);
-        }
-        Engine::ALL.into_iter().map(|engine| (engine, counts[engine as usize])).collect()
-    }
-
     fn close_where(&self, reason: Reason, matches: impl Fn(&Record) -> bool) {
         for shard in &self.shards {
             locked(shard).records.values().filter(|record| matches(record)).for_each(|record| record.close(reason));
         }
-    }
-}
-
-impl Counts {
-    fn add(&mut self, other: Self) {
-        let Self { moved, skbs } = other;
-        let counters = self.moved.iter_mut().chain([&mut self.skbs]).flatten();
-        counters.zip(moved.into_iter().chain([skbs]).flatten()).for_each(|(sum, count)| *sum += count);
     }
 }
 
@@ -269,9 +239,11 @@ fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 /// A live stream's place in the registry.
 pub struct StreamGuard {
     streams: Arc<LiveStreams>,
-    _permit: Permit,
+    /// Until another takes it over.
+    permit: Option<Permit>,
     shard: usize,
     record: Arc<Record>,
+    request_id: String,
     promotions: Cell<u32>,
 }
 
@@ -311,11 +283,6 @@ impl StreamGuard {
         self.record.attach_kernel(Arc::clone(flows), indices);
     }
 
-    /// Says where a spliced stream is counted, by direction.
-    pub fn attach_ways(&self, ways: &Arc<Ways>, indices: [u32; 2]) {
-        self.record.attach_ways(Arc::clone(ways), indices);
-    }
-
     /// Takes over what the kernel has counted, since its counters will be another stream's.
     pub fn detach_kernel(&self) {
         self.record.detach_kernel();
@@ -348,6 +315,17 @@ impl StreamGuard {
     /// Says where the upstream is now.
     pub fn set_endpoint(&self, endpoint: SocketAddr) {
         self.record.set_endpoint(endpoint);
+    }
+
+    /// Says which request opened it.
+    pub fn set_request_id(&mut self, request_id: String) {
+        self.request_id = request_id;
+    }
+
+    /// The request that opened it; a session of the broker has none.
+    #[must_use]
+    pub fn request_id(&self) -> &str {
+        &self.request_id
     }
 
     /// Whose stream it is.

@@ -11,7 +11,7 @@ use std::sync::{Arc, mpsc};
 use gateway_common::packet::Way;
 use tokio::sync::oneshot;
 
-use super::{Places, Ways, locked};
+use super::{Labels, Ways};
 use crate::sys::repair;
 
 /// The thread that waits.
@@ -21,11 +21,11 @@ enum Waiting {
     /// Somebody is to be told.
     Tell(oneshot::Sender<()>),
     /// A place may be another stream's.
-    Free(u32, Arc<Ways>),
+    Free(u32),
 }
 
 impl Grace {
-    pub(super) fn start(places: Places) -> io::Result<Self> {
+    pub(super) fn start(ways: Arc<Ways>, labels: Arc<Labels>) -> io::Result<Self> {
         repair::wait_for_packets()?;
         let (sender, receiver) = mpsc::channel::<Waiting>();
         std::thread::Builder::new().name("grace".to_owned()).spawn(move || {
@@ -39,9 +39,9 @@ impl Grace {
                     match waiting {
                         // Who has given up needs no answer.
                         Waiting::Tell(sender) => drop(sender.send(())),
-                        Waiting::Free(pair, ways) => {
-                            [2 * pair, 2 * pair + 1].iter().for_each(|&index| clear(ways.get(index)));
-                            let _stream = locked(&places).try_remove(pair as usize);
+                        Waiting::Free(number) => {
+                            [2 * number, 2 * number + 1].iter().for_each(|&index| clear(ways.get(index)));
+                            labels.get(number).owner.store(0, Ordering::Release);
                         }
                     }
                 }
@@ -57,13 +57,14 @@ impl Grace {
     }
 
     /// Gives a place to others as soon as no packet uses it any more.
-    pub(super) fn free(&self, pair: u32, ways: Arc<Ways>) {
+    pub(super) fn free(&self, number: u32) {
         // Without the thread it stays taken.
-        let _stays = self.0.send(Waiting::Free(pair, ways)).is_err();
+        let _stays = self.0.send(Waiting::Free(number)).is_err();
     }
 }
 
 fn clear(way: &Way<AtomicU64>) {
-    let words = [&way.timestamp_add, &way.packets, &way.dropped, &way.fin, &way.end_ns, &way.reset, &way.state];
+    let Way { timestamp_add, packets, dropped, passed, fin, end_ns, reset, mtu, state, .. } = way;
+    let words = [timestamp_add, packets, dropped, passed, fin, end_ns, reset, mtu, state];
     words.iter().for_each(|word| word.store(0, Ordering::Relaxed));
 }

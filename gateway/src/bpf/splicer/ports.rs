@@ -1,72 +1,106 @@
-//! The source ports of connections to pods. A spliced connection's stays ours although no socket has it.
+//! The source ports of connections to pods. A spliced connection's stays taken although no socket has it: which are
+//! live, the program's own map says.
 
-use std::collections::HashSet;
-use std::net::SocketAddr;
+use std::fs;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
 
-use super::locked;
-
-/// Above what the kernel gives out by itself (`net.ipv4.ip_local_port_range` ends with 60999 unless somebody changed
-/// it), so that nobody else gets one of them. As many streams can be spliced to one endpoint.
-const FIRST: u16 = 61_000;
-const COUNT: u32 = 65_535 - FIRST as u32 + 1;
+use crate::config::PortRange;
 
 /// The ports, handed out in turn: one that was given back rests for as long as all others take.
-#[derive(Default)]
-pub struct Ports {
+pub(super) struct Ports {
+    range: PortRange,
     next: AtomicU32,
-    live: Arc<Mutex<HashSet<(SocketAddr, u16)>>>,
 }
 
 impl Ports {
-    /// A port from which `endpoint` can be dialled; `None` where all are taken.
-    pub fn next(&self, endpoint: SocketAddr) -> Option<u16> {
-        let live = locked(&self.live);
-        (0..COUNT)
-            .map(|_| FIRST + u16::try_from(self.next.fetch_add(1, Ordering::Relaxed) % COUNT).expect("a port"))
-            .find(|&port| !live.contains(&(endpoint, port)))
+    /// They begin anywhere: what was given back just before a restart rests, too.
+    pub(super) fn new(range: PortRange) -> Self {
+        Self { range, next: AtomicU32::new(rand::random::<u32>() % range.count()) }
     }
 
-    /// Keeps a port from being dialled from. `None` where it is none of ours.
-    pub fn own(&self, endpoint: SocketAddr, port: u16) -> Option<OwnedPort> {
-        if port < FIRST {
-            return None;
-        }
-        let inserted = locked(&self.live).insert((endpoint, port));
-        inserted.then(|| OwnedPort { live: Arc::clone(&self.live), key: (endpoint, port) })
+    /// A port from which `endpoint` can be dialled, which no live connection to it has; `None` where all are taken.
+    pub(super) fn next(&self, endpoint: SocketAddr, is_live: impl Fn(SocketAddr) -> bool) -> Option<u16> {
+        let mut local = local_address(endpoint)?;
+        let count = self.range.count();
+        (0..count).find_map(|_| {
+            let offset = u16::try_from(self.next.fetch_add(1, Ordering::Relaxed) % count).expect("below the count");
+            local.set_port(self.range.first + offset);
+            (!is_live(local)).then(|| local.port())
+        })
+    }
+
+    /// Whether a port is one of them.
+    pub(super) const fn contains(&self, port: u16) -> bool {
+        self.range.contains(port)
     }
 }
 
-/// A port of a spliced connection, given back when dropped.
-pub struct OwnedPort {
-    live: Arc<Mutex<HashSet<(SocketAddr, u16)>>>,
-    key: (SocketAddr, u16),
+/// The address of this machine that a connection to `endpoint` has: connecting a datagram socket sends nothing, and
+/// finds the route.
+fn local_address(endpoint: SocketAddr) -> Option<SocketAddr> {
+    let any: SocketAddr = if endpoint.is_ipv4() { ([0; 4], 0).into() } else { ([0_u16; 8], 0).into() };
+    let socket = UdpSocket::bind(any).ok()?;
+    socket.connect(endpoint).ok()?;
+    socket.local_addr().ok()
 }
 
-impl Drop for OwnedPort {
-    fn drop(&mut self) {
-        locked(&self.live).remove(&self.key);
-    }
+/// What of `range` the kernel gives to others of its own accord, in words.
+pub(super) fn shared_with_others(range: PortRange) -> Option<String> {
+    let read = |name: &str| fs::read_to_string(format!("/proc/sys/net/ipv4/{name}")).unwrap_or_default();
+    overlap(range, &read("ip_local_port_range"), &read("ip_local_reserved_ports"))
+}
+
+/// `local` is two ports; `reserved`, such as `8080,61000-65535`, is never given to others.
+fn overlap(range: PortRange, local: &str, reserved: &str) -> Option<String> {
+    let mut ports = local.split_ascii_whitespace().map(str::parse);
+    let (Some(Ok(first)), Some(Ok(last))) = (ports.next(), ports.next()) else { return None };
+    let local = PortRange { first, last };
+    let is_reserved = |port: u16| {
+        reserved.trim().split(',').any(|item| match PortRange::parse(item) {
+            Some(range) => range.contains(port),
+            None => item.parse() == Ok(port),
+        })
+    };
+    let shared = (range.first..=range.last).filter(|&port| local.contains(port) && !is_reserved(port)).count();
+    (shared > 0).then(|| {
+        format!(
+            "{shared} of the ports {range} lie in net.ipv4.ip_local_port_range ({local}) and are not in \
+                 net.ipv4.ip_local_reserved_ports"
+        )
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+    use std::collections::HashSet;
+
     use super::*;
 
     #[test]
     fn a_live_port_is_not_given_out_again() {
-        let (ports, pod) = (Ports::default(), "192.0.2.1:80".parse().unwrap());
-        let other = "192.0.2.2:80".parse().unwrap();
-        let first = ports.next(pod).unwrap();
-        let owned = ports.own(pod, first).unwrap();
-        assert!(ports.own(pod, first).is_none(), "twice");
-        let round: Vec<_> = (1..COUNT).map(|_| ports.next(pod).unwrap()).collect();
-        assert!(!round.contains(&first));
-        assert_ne!(ports.next(pod), Some(first));
-        assert!((0..COUNT).any(|_| ports.next(other) == Some(first)), "another pod's connections are others");
-        drop(owned);
-        assert!((0..COUNT).any(|_| ports.next(pod) == Some(first)));
-        assert!(ports.own(pod, 40_000).is_none());
+        let range = PortRange { first: 61_000, last: 61_009 };
+        let (ports, pod) = (Ports::new(range), "127.0.0.1:80".parse().unwrap());
+        let live = RefCell::new(HashSet::new());
+        let next = || ports.next(pod, |local| live.borrow().contains(&local.port()));
+        let first = next().unwrap();
+        live.borrow_mut().insert(first);
+        let round: Vec<_> = (0..30).map(|_| next().unwrap()).collect();
+        assert!(!round.contains(&first) && round.iter().all(|&port| range.contains(port)), "{round:?}");
+        live.borrow_mut().extend(range.first..=range.last);
+        assert_eq!(next(), None);
+        live.borrow_mut().remove(&first);
+        assert_eq!(next(), Some(first));
+    }
+
+    #[test]
+    fn what_the_kernel_gives_to_others_is_told() {
+        let range = PortRange { first: 61_000, last: 61_009 };
+        assert_eq!(overlap(range, "32768\t60999\n", "\n"), None);
+        assert!(overlap(range, "32768\t61004\n", "\n").unwrap().starts_with("5 of the ports 61000-61009 lie in"));
+        assert!(overlap(range, "1024\t65535\n", "61000-61003,61005\n").unwrap().starts_with("5 of"));
+        assert_eq!(overlap(range, "1024\t65535\n", "61000-61009\n"), None);
+        assert_eq!(overlap(range, "", ""), None);
     }
 }

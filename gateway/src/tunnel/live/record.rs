@@ -9,7 +9,6 @@ use serde::Serialize;
 use tokio::sync::Notify;
 
 use super::{Direction, Told, locked};
-use crate::bpf::splicer::Ways;
 use crate::route::SandboxId;
 use crate::sys::FlowArray;
 use crate::tunnel::{Engine, Reason};
@@ -42,18 +41,11 @@ pub(super) struct Record {
     told: Notify,
 }
 
-/// What an engine of the kernel has moved, by direction.
-#[derive(Debug, Clone, Copy)]
+/// What sockmap has moved, by direction.
+#[derive(Debug, Clone, Copy, Default)]
 struct KernelMoved {
-    engine: Engine,
     bytes: [u64; 2],
     skbs: [u64; 2],
-}
-
-impl Default for KernelMoved {
-    fn default() -> Self {
-        Self { engine: Engine::Sockmap, bytes: [0; 2], skbs: [0; 2] }
-    }
 }
 
 /// What the kernel has moved of a stream.
@@ -64,8 +56,6 @@ enum KernelCounts {
     Nothing,
     /// It counts here; the indices are by direction.
     Live { flows: Arc<FlowArray>, indices: [u32; 2] },
-    /// Its connections are one; the indices are by direction.
-    Spliced { ways: Arc<Ways>, indices: [u32; 2] },
     /// It will not move any more.
     Final(KernelMoved),
 }
@@ -78,15 +68,7 @@ impl KernelCounts {
                 let flows = indices.map(|index| flows.get(index));
                 let bytes = flows.map(|flow| flow.redirected.load(Ordering::Relaxed));
                 let skbs = flows.map(|flow| flow.skbs.load(Ordering::Relaxed));
-                KernelMoved { bytes, skbs, ..KernelMoved::default() }
-            }
-            Self::Spliced { ways, indices } => {
-                let bytes = indices.map(|index| ways.get(index)).map(|way| {
-                    let fin = u64::from(way.fin.load(Ordering::Relaxed) != 0);
-                    let end = way.end.load(Ordering::Relaxed);
-                    end.saturating_sub(way.begin.load(Ordering::Relaxed)).saturating_sub(fin)
-                });
-                KernelMoved { engine: Engine::Packet, bytes, skbs: [0; 2] }
+                KernelMoved { bytes, skbs }
             }
             Self::Final(moved) => *moved,
         }
@@ -105,7 +87,7 @@ pub(super) struct Counts {
 impl Counts {
     /// Bytes that the kernel moved.
     pub(super) fn by_kernel(&self) -> u64 {
-        [Engine::Sockmap, Engine::Packet].iter().flat_map(|&engine| self.moved[engine as usize]).sum()
+        self.moved[Engine::Sockmap as usize].iter().sum()
     }
 
     /// Bytes that anybody moved.
@@ -165,10 +147,6 @@ impl Record {
         *locked(&self.kernel) = KernelCounts::Live { flows, indices };
     }
 
-    pub(super) fn attach_ways(&self, ways: Arc<Ways>, indices: [u32; 2]) {
-        *locked(&self.kernel) = KernelCounts::Spliced { ways, indices };
-    }
-
     pub(super) fn detach_kernel(&self) {
         let mut kernel = locked(&self.kernel);
         *kernel = KernelCounts::Final(kernel.read());
@@ -226,10 +204,10 @@ impl Record {
 
     /// What it has carried.
     pub(super) fn counts(&self) -> Counts {
-        let KernelMoved { engine, bytes, skbs } = locked(&self.kernel).read();
+        let KernelMoved { bytes, skbs } = locked(&self.kernel).read();
         let mut moved = [[0; 2]; Engine::ALL.len()];
         moved[self.user as usize] = self.bytes.each_ref().map(|bytes| bytes.load(Ordering::Relaxed));
-        moved[engine as usize] = bytes;
+        moved[Engine::Sockmap as usize] = bytes;
         Counts { moved, skbs }
     }
 

@@ -13,40 +13,15 @@ use crate::sys::repair::now_ns;
 /// By direction.
 const SIDES: [Side; 2] = [Side::Client, Side::Upstream];
 
-/// What is known about a stream's two ends between two looks.
-pub(super) struct Watch<'a> {
-    spliced: &'a Spliced,
-    keepalive: &'a TcpTuning,
-    /// Probes sent to each end since it was last heard of.
-    probes: [u32; 2],
-}
+/// Probes sent to each end since it was last heard of.
+pub(super) type Probes = [u8; 2];
 
-impl<'a> Watch<'a> {
-    pub(super) const fn new(spliced: &'a Spliced, keepalive: &'a TcpTuning) -> Self {
-        Self { spliced, keepalive, probes: [0; 2] }
-    }
-
-    /// Whether the stream is over. Asks an end that was silent for too long whether it is there.
-    pub(super) fn look(&mut self) -> Option<Ended> {
-        let ways = [0, 1].map(|direction| self.spliced.place.way(direction));
-        over(ways).or_else(|| (0..2).find_map(|direction| self.ask(direction, ways[direction])))
-    }
-
-    fn ask(&mut self, direction: usize, way: &Way<AtomicU64>) -> Option<Ended> {
-        let silence = Duration::from_nanos(now_ns().saturating_sub(load(&way.active_ns)));
-        let TcpTuning { keepalive_idle, keepalive_interval, keepalive_probes, .. } = *self.keepalive;
-        let probes = &mut self.probes[direction];
-        if silence < keepalive_idle {
-            *probes = 0;
-        } else if silence >= keepalive_idle + keepalive_interval * *probes {
-            if *probes >= keepalive_probes {
-                return Some(Ended { side: SIDES[direction], reason: Reason::Vanished });
-            }
-            *probes += 1;
-            self.spliced.probe(direction);
-        }
-        None
-    }
+/// Whether the stream is over. Asks an end that was silent for too long whether it is there.
+pub(super) fn look(spliced: &Spliced<'_>, keepalive: &TcpTuning, probes: &mut Probes) -> Option<Ended> {
+    let ways = [0, 1].map(|direction| spliced.pair.way(direction));
+    over(ways).or_else(|| {
+        (0..2).find_map(|direction| spliced.ask(direction, ways[direction], keepalive, &mut probes[direction]))
+    })
 }
 
 /// Whether both ends have ended, or one has broken the stream off. Who ended first, and how, is what counts: a reset
@@ -69,7 +44,24 @@ fn load(word: &AtomicU64) -> u64 {
     word.load(Ordering::Acquire)
 }
 
-impl Spliced {
+impl Spliced<'_> {
+    /// Asks an end that was silent for too long, and gives it up where it does not answer.
+    fn ask(&self, direction: usize, way: &Way<AtomicU64>, keepalive: &TcpTuning, probes: &mut u8) -> Option<Ended> {
+        let silence = Duration::from_nanos(now_ns().saturating_sub(load(&way.active_ns)));
+        let TcpTuning { keepalive_idle, keepalive_interval, keepalive_probes, .. } = *keepalive;
+        let sent = u32::from(*probes);
+        if silence < keepalive_idle {
+            *probes = 0;
+        } else if silence >= keepalive_idle + keepalive_interval * sent {
+            if sent >= keepalive_probes {
+                return Some(Ended { side: SIDES[direction], reason: Reason::Vanished });
+            }
+            *probes += 1;
+            self.probe(direction);
+        }
+        None
+    }
+
     /// Asks the end where `direction` begins for a sign of life, as a keepalive does (RFC 9293 section 3.8.4): with the
     /// number before the one that it waits for. The answer goes to the other end, which knows it already.
     fn probe(&self, direction: usize) {
@@ -90,13 +82,13 @@ impl Spliced {
     }
 
     fn expected_by(&self, direction: usize) -> [u32; 2] {
-        let (way, back) = (self.place.way(direction), self.place.way(1 - direction));
+        let (way, back) = (self.pair.way(direction), self.pair.way(1 - direction));
         [low(&way.acked).wrapping_sub(low(&way.ack_add)), low(&back.end).wrapping_add(low(&back.seq_add))]
     }
 
     /// Sends a segment to the end where `direction` begins, in the other's name. It acknowledges what the other has.
     fn say(&self, direction: usize, seq: u32, reset: bool) {
-        let back = self.place.way(1 - direction);
+        let back = self.pair.way(1 - direction);
         let paths = &self.paths;
         let (source, destination) = match direction {
             0 => (paths.gateway_to_client, paths.client),
@@ -104,7 +96,7 @@ impl Spliced {
         };
         let timestamp = self.timestamps.then(|| low(&back.timestamp_last));
         let segment = Segment { source, destination, seq, ack: low(&back.acked), reset, timestamp };
-        if let Err(error) = self.place.splicer().sender().send(&segment) {
+        if let Err(error) = self.pair.splicer().sender().send(&segment) {
             tracing::debug!(%error, "a segment could not be sent");
         }
     }

@@ -9,7 +9,7 @@ use gateway_common::packet::Way;
 use socket2::SockRef;
 
 use super::{Refusal, Sides};
-use crate::bpf::splicer::{Place, Splicer, address_words, port_word};
+use crate::bpf::splicer::{Pair, Paths, Splicer};
 use crate::sys::Socket;
 use crate::sys::repair::{self, Numbers, now_ns};
 
@@ -17,33 +17,23 @@ use crate::sys::repair::{self, Numbers, now_ns};
 /// just then do not fall behind it, and no receiver takes them for old ones (RFC 7323 section 5).
 const TIMESTAMP_ROOM: u32 = 1000;
 
-/// The four addresses of a stream.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Paths {
-    pub(super) client: SocketAddr,
-    pub(super) gateway_to_client: SocketAddr,
-    pub(super) gateway_to_pod: SocketAddr,
-    pub(super) pod: SocketAddr,
+/// The four ends of a stream's connections.
+pub(super) fn paths(client: &Socket, upstream: &Socket) -> io::Result<Paths> {
+    Ok(Paths {
+        client: peer(client)?,
+        gateway_to_client: local(client)?,
+        gateway_to_pod: local(upstream)?,
+        pod: peer(upstream)?,
+    })
 }
 
-impl Paths {
-    pub(super) fn of(client: &Socket, upstream: &Socket) -> io::Result<Self> {
-        Ok(Self {
-            client: peer(client)?,
-            gateway_to_client: local(client)?,
-            gateway_to_pod: local(upstream)?,
-            pod: peer(upstream)?,
-        })
-    }
-
-    /// The interfaces to the client and to the pod. Either both are on this machine, or neither is: the IP stack takes
-    /// a packet from outside with a source address of this machine for a forgery.
-    pub(super) fn devices(&self, splicer: &Splicer) -> Option<[u32; 2]> {
-        let client = splicer.device(self.gateway_to_client.ip(), self.client.ip())?;
-        let pod = splicer.device(self.gateway_to_pod.ip(), self.pod.ip())?;
-        let fits = self.client.is_ipv4() == self.pod.is_ipv4() && (client == 0) == (pod == 0);
-        fits.then_some([client, pod])
-    }
+/// The interfaces to the client and to the pod. Either both are on this machine, or neither is: the IP stack takes a
+/// packet from outside with a source address of this machine for a forgery.
+pub(super) fn devices(paths: &Paths, splicer: &Splicer) -> Option<[u32; 2]> {
+    let client = splicer.device(paths.gateway_to_client.ip(), paths.client.ip())?;
+    let pod = splicer.device(paths.gateway_to_pod.ip(), paths.pod.ip())?;
+    let fits = paths.client.is_ipv4() == paths.pod.is_ipv4() && (client == 0) == (pod == 0);
+    fits.then_some([client, pod])
 }
 
 fn local(socket: &impl AsFd) -> io::Result<SocketAddr> {
@@ -70,25 +60,16 @@ pub(super) fn take(sides: &Sides, paths: &Paths) -> Result<[Numbers; 2], Refusal
     Ok([client, upstream])
 }
 
-/// Writes both directions down; `devices` and `numbers` begin with the client's.
-pub(super) fn write(place: &Place, paths: &Paths, devices: [u32; 2], numbers: [&Numbers; 2]) {
+/// Writes both directions down, but for the ends, which are there; `devices` and `numbers` begin with the client's.
+pub(super) fn write(pair: Pair<'_>, devices: [u32; 2], numbers: [&Numbers; 2]) {
     let [client, upstream] = numbers;
-    let Paths { client: browser, gateway_to_client, gateway_to_pod, pod } = *paths;
-    write_way(place.way(0), [client, upstream], [gateway_to_pod, pod], devices[1]);
-    write_way(place.way(1), [upstream, client], [gateway_to_client, browser], devices[0]);
+    write_way(pair.way(0), [client, upstream], devices[1]);
+    write_way(pair.way(1), [upstream, client], devices[0]);
 }
 
-fn write_way(way: &Way<AtomicU64>, numbers: [&Numbers; 2], addresses: [SocketAddr; 2], device: u32) {
+fn write_way(way: &Way<AtomicU64>, numbers: [&Numbers; 2], device: u32) {
     let [from, to] = numbers;
-    let [source, destination] = addresses;
     let set = |word: &AtomicU64, value: u64| word.store(value, Ordering::Relaxed);
-    let set_pair = |words: &[AtomicU64; 2], [first, second]: [u64; 2]| {
-        set(&words[0], first);
-        set(&words[1], second);
-    };
-    set_pair(&way.source, address_words(source.ip()));
-    set_pair(&way.destination, address_words(destination.ip()));
-    set(&way.ports, port_word(source, destination).into());
     set(&way.seq_add, to.send.wrapping_sub(from.receive).into());
     set(&way.ack_add, to.receive.wrapping_sub(from.send).into());
     set(&way.scale_in, from.peer_scale.into());
