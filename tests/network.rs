@@ -1,13 +1,16 @@
 //! Streams between three hosts, and what cables, options and strangers do to them. Each story is also told without a
 //! gateway, where it says what two ends make of it by themselves.
 
+mod attacked;
 mod captured;
 mod forged;
 mod lossy;
 mod options;
+mod reborn;
 mod shuffled;
+mod stalled;
 
-use std::net::{Shutdown, TcpListener};
+use std::net::{Shutdown, SocketAddr, SocketAddrV4, TcpListener};
 use std::thread;
 
 use gateway_tests::bridge::{Bridge, Ends, Path};
@@ -88,6 +91,14 @@ impl World {
 
     fn stream(&self) -> Ends {
         match self {
+            Self::Direct(..) => self.stream_at_once(),
+            Self::Gateway(bridge) => bridge.stream().unwrap(),
+        }
+    }
+
+    /// Which goes into the kernel when it will.
+    fn stream_at_once(&self) -> Ends {
+        match self {
             Self::Direct(hosts, listener) => {
                 let client = hosts.connect(listener.local_addr().unwrap()).unwrap();
                 let (pod, _) = listener.accept().unwrap();
@@ -96,7 +107,7 @@ impl World {
                 }
                 Ends { client, pod }
             }
-            Self::Gateway(bridge) => bridge.stream().unwrap(),
+            Self::Gateway(bridge) => bridge.stream_at_once().unwrap(),
         }
     }
 
@@ -135,5 +146,12 @@ fn part(mut ends: Ends) {
     }
     for end in [&mut ends.client, &mut ends.pod] {
         assert_eq!(end.read(&mut [0]).unwrap(), 0, "bytes behind the last one");
+    }
+}
+
+fn v4(address: SocketAddr) -> SocketAddrV4 {
+    match address {
+        SocketAddr::V4(address) => address,
+        SocketAddr::V6(address) => panic!("{address} on hosts that speak IPv4"),
     }
 }

@@ -130,7 +130,7 @@ pub enum Unspliced {
     Fragment,
     /// With options of IPv4 or extension headers of IPv6, of whatever connection: it went up.
     IpOptions,
-    /// Shorter than its headers say: it went up.
+    /// Shorter than its headers say: it went up. Or a SYN with bytes in a stream: dropped.
     Malformed,
     /// Dropped while its direction was being taken over; its sender sends it again.
     Held,

@@ -261,6 +261,18 @@ impl Hosts {
         Ok(packets)
     }
 
+    /// Keeps what the host says about the end of its connections to the host.
+    pub fn mute(host: &Namespace) -> Result<()> {
+        let rules = "table inet mute { chain leaving { type filter hook output priority 0; \
+                     tcp flags & (fin | rst) != 0 drop; }; }";
+        host.run("nft", &[rules]).map(drop)
+    }
+
+    /// Lets it speak again.
+    pub fn unmute(host: &Namespace) -> Result<()> {
+        host.run("nft", &["delete", "table", "inet", "mute"]).map(drop)
+    }
+
     /// How many packets were lost there.
     pub fn lost(host: &Namespace) -> Result<u64> {
         let rules = host.run("nft", &["list", "table", "netdev", "loss"])?;

@@ -111,8 +111,7 @@ impl Drop for Shuffler {
 
 /// A packet socket for everything that comes out of `device`. What it sends itself it does not get (packet(7)).
 fn open(device: &str) -> Result<OwnedFd> {
-    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
-    let socket = socket(AddressFamily::Packet, SockType::Raw, flags, SockProtocol::EthAll)?;
+    let socket = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::EthAll)?;
     setsockopt(&socket, RcvBufForce, &WAITING_BYTES)?;
     let is_its_own = |address: &nix::ifaddrs::InterfaceAddress| address.interface_name == device;
     let mut addresses = getifaddrs()?.filter(is_its_own).filter_map(|own| own.address);
@@ -151,7 +150,7 @@ fn shuffle(sides: &[OwnedFd; 2], mut ways: [Way; 2], end: &UnixStream, counts: &
         }
         for (from, way) in ways.iter_mut().enumerate() {
             let to = &sides[1 - from];
-            while let Ok(length) = recv(sides[from].as_raw_fd(), &mut frame, MsgFlags::empty()) {
+            while let Ok(length) = recv(sides[from].as_raw_fd(), &mut frame, MsgFlags::MSG_DONTWAIT) {
                 way.pass(&frame[..length], to, counts);
             }
             way.release(to, counts, |held| held.since.elapsed() >= HELD_MAX);

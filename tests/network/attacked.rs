@@ -2,7 +2,7 @@
 //! (RFC 5961), and at last what they must believe.
 
 use std::io::{ErrorKind, Read};
-use std::net::{SocketAddr, SocketAddrV4, TcpStream};
+use std::net::{SocketAddrV4, TcpStream};
 
 use gateway_tests::capture::{Capture, LastWord};
 use gateway_tests::forger::{ACK, FIN, Forger, PSH, RST, SYN, Segment};
@@ -51,7 +51,7 @@ fn only_the_very_number_resets_a_stream() {
         if let World::Gateway(bridge) = &world {
             let closed = |record: &serde_json::Value| record["message"] == "stream closed";
             let line = bridge.gateway.logged("the close line", PATIENCE, closed).unwrap();
-            assert_eq!((&line["reason"], &line["side"]), (&"reset".into(), &"client".into()), "{way:?}: {line}");
+            assert_eq!((&line["reason"], &line["side"]), (&"rst".into(), &"client".into()), "{way:?}: {line}");
             let bytes = 2 * BYTES;
             assert_eq!((&line["bytes_up"], &line["bytes_down"]), (&bytes.into(), &bytes.into()), "{way:?}: {line}");
         }
@@ -100,7 +100,9 @@ fn strike(way: Way, world: &World, end: &TcpStream, last: &LastWord) {
     strikes("resets that nearly fit", RST, &[(beside(1), 0), (beside(100), 0), (beside(5000), 0)], challenge);
     strikes("resets outside the window", RST, &[(beside(FAR), 0), (next.wrapping_sub(FAR), 0)], None);
     let beginnings = [(next, 0), (beside(1), 0), (beside(FAR), 0)];
-    strikes("beginnings", SYN, &beginnings, Some("TcpExtTCPSYNChallenge"));
+    // No SYN gets through the splice; what it becomes is answered, and counted nowhere.
+    let is_spliced = matches!(way, Way::Gateway(path) if path.engine == "packet");
+    strikes("beginnings", SYN, &beginnings, (!is_spliced).then_some("TcpExtTCPSYNChallenge"));
     strikes("acknowledgements of what was never sent", ACK, &[(next, unsent)], None);
     strikes("ends that acknowledge the impossible", FIN | ACK, &[(next, unsent), (next, old)], None);
     strikes("ends outside the window", FIN | ACK, &[(beside(FAR), acknowledged)], None);
