@@ -117,6 +117,14 @@ impl World {
         [&hosts.client, &hosts.pod].map(|host| host.counter(name).unwrap()).iter().sum()
     }
 
+    /// A stream of which the two connections do not fit together, for this reason: only `packet` makes one of them.
+    fn stream_refused(&self, reason: &str) -> Ends {
+        match self {
+            Self::Gateway(bridge) if bridge.path().engine == "packet" => bridge.stream_refused(reason).unwrap(),
+            _ => self.stream(),
+        }
+    }
+
     /// The sum of a TCP counter over the hosts.
     fn counted(&self, name: &str) -> u64 {
         let hosts = self.hosts();
