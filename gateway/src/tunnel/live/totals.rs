@@ -43,9 +43,10 @@ impl LiveStreams {
     #[must_use]
     pub fn open_by_engine(&self) -> Vec<(Engine, usize)> {
         let mut counts = [0; Engine::ALL.len()];
-        for shard in &self.shards {
+        let shards = self.all();
+        for shard in &shards {
             // Each stream is looked at once: it may change its engine meanwhile.
-            locked(shard).records.values().for_each(|record| counts[record.engine() as usize] += 1);
+            shard.records.values().for_each(|record| counts[record.engine() as usize] += 1);
         }
         counts[Engine::Packet as usize] += self.keeper().map_or(0, |keeper| keeper.len());
         Engine::ALL.into_iter().map(|engine| (engine, counts[engine as usize])).collect()
