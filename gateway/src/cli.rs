@@ -25,6 +25,7 @@ use crate::probe;
 use crate::route::SandboxId;
 use crate::routes_command::{self, RoutesAction};
 use crate::serve;
+use crate::streams_command::{self, StreamsArguments};
 
 pub use flags::{AdminFlags, DirectoryFlags, EveryFlag, StateFlags};
 
@@ -62,6 +63,15 @@ pub enum Command {
         /// As JSON
         #[arg(long)]
         json: bool,
+    },
+    /// Show the live streams of a running gateway, on the screen or, without a terminal, once
+    Streams {
+        /// What to show
+        #[command(flatten)]
+        arguments: StreamsArguments,
+        /// Whose streams
+        #[command(flatten)]
+        flags: AdminFlags,
     },
     /// Take everything out of the kernel that gateways of the packet engine left there; their streams end
     Flush {
@@ -154,6 +164,10 @@ pub fn run(command: Command) -> Result<(), CliError> {
         },
         Command::Token(arguments) => token(&arguments),
         Command::Probe { json } => probe(json),
+        Command::Streams { arguments, flags } => {
+            let admin = raw::read(flags.layers())?.raw.admin;
+            streams_command::run(&arguments, admin).map_err(CliError::runtime)
+        }
         Command::Flush { force, flags } => flush(&raw::read(flags.layers())?.raw.packet.state_dir, force),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -30,12 +30,11 @@ pub(super) struct Streams(pub(super) Arc<LiveStreams>);
 
 impl StreamTotals for Streams {
     fn bytes(&self) -> Vec<(&'static str, &'static str, u64)> {
-        let bytes = self.0.totals().bytes;
-        bytes.into_iter().map(|(engine, direction, bytes)| (engine.label(), direction.label(), bytes)).collect()
+        self.0.bytes().into_iter().map(|(engine, direction, bytes)| (engine.label(), direction.label(), bytes)).collect()
     }
 
     fn skbs(&self) -> Vec<(&'static str, u64)> {
-        self.0.totals().skbs.into_iter().map(|(direction, skbs)| (direction.label(), skbs)).collect()
+        self.0.skbs().into_iter().map(|(direction, skbs)| (direction.label(), skbs)).collect()
     }
 
     fn open(&self) -> Vec<(&'static str, u64)> {

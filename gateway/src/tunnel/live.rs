@@ -26,7 +26,6 @@ use record::{Counts, Record};
 
 pub use admission::{AdmitError, Caps, Permit};
 pub use record::StreamInfo;
-pub use totals::Totals;
 
 /// How often idle time and lifetime are looked at.
 pub const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
