@@ -36,12 +36,12 @@ pub(super) struct Totals {
 
 impl StreamTotals for Totals {
     fn bytes(&self) -> Vec<(&'static str, &'static str, u64)> {
-        let bytes = self.live.totals().bytes;
+        let bytes = self.live.bytes();
         bytes.into_iter().map(|(engine, direction, bytes)| (engine.label(), direction.label(), bytes)).collect()
     }
 
     fn skbs(&self) -> Vec<(&'static str, u64)> {
-        self.live.totals().skbs.into_iter().map(|(direction, skbs)| (direction.label(), skbs)).collect()
+        self.live.skbs().into_iter().map(|(direction, skbs)| (direction.label(), skbs)).collect()
     }
 
     fn unspliced(&self) -> Vec<(&'static str, u64)> {

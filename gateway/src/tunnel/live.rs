@@ -12,7 +12,7 @@ mod totals;
 use std::cell::Cell;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
@@ -26,7 +26,6 @@ use record::{Counts, Record};
 
 pub use admission::{AdmitError, Caps, Permit};
 pub use record::StreamInfo;
-pub use totals::Totals;
 
 /// How often idle time and lifetime are looked at.
 pub const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
@@ -87,6 +86,15 @@ struct Shard {
     ended: Counts,
 }
 
+impl Shard {
+    /// Removes a stream's record, if it is still there.
+    fn forget(&mut self, record: &Record) {
+        if self.records.remove(&record.id).is_some() {
+            self.ended.add(record.counts());
+        }
+    }
+}
+
 impl LiveStreams {
     /// An empty registry for `workers` workers.
     #[must_use]
@@ -139,22 +147,24 @@ impl LiveStreams {
     #[must_use]
     pub fn snapshot(&self) -> Vec<StreamInfo> {
         let now = Instant::now();
-        let mut streams: Vec<_> = self
-            .shards
-            .iter()
-            .flat_map(|shard| locked(shard).records.values().map(|record| record.info(now)).collect::<Vec<_>>())
-            .chain(self.keeper().map(|keeper| keeper.infos()).unwrap_or_default())
-            .collect();
-        streams.sort_by_key(|stream| stream.id);
-        // One that is just being spliced may be in both places.
-        streams.dedup_by_key(|stream| stream.id);
+        let shards = self.all();
+        let with_sockets = shards.iter().flat_map(|shard| shard.records.values()).map(|record| record.info(now));
+        let mut streams: Vec<_> =
+            with_sockets.chain(self.keeper().map(|keeper| keeper.infos()).unwrap_or_default()).collect();
+        streams.sort_unstable_by_key(|stream| stream.id);
         streams
+    }
+
+    /// All shards at once: a stream that loses its sockets meanwhile is seen once.
+    fn all(&self) -> Vec<MutexGuard<'_, Shard>> {
+        self.shards.iter().map(locked).collect()
     }
 
     /// How many streams are alive.
     #[must_use]
     pub fn len(&self) -> usize {
-        let with_sockets: usize = self.shards.iter().map(|shard| locked(shard).records.len()).sum();
+        let shards = self.all();
+        let with_sockets: usize = shards.iter().map(|shard| shard.records.len()).sum();
         with_sockets + self.keeper().map_or(0, |keeper| keeper.len())
     }
 
@@ -232,7 +242,7 @@ impl LiveStreams {
 }
 
 /// Nothing here is left half-done when a thread panics, so a poisoned lock is as good as any.
-fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -361,9 +371,6 @@ impl StreamGuard {
 
 impl Drop for StreamGuard {
     fn drop(&mut self) {
-        let mut shard = locked(&self.streams.shards[self.shard]);
-        let counts = self.record.counts();
-        shard.ended.add(counts);
-        shard.records.remove(&self.record.id);
+        locked(&self.streams.shards[self.shard]).forget(&self.record);
     }
 }
