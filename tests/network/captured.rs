@@ -9,8 +9,8 @@ use gateway_tests::wait::pause;
 
 use super::{World, converse, part, ways};
 
-/// No bad checksum, nothing twice, nothing beyond a window, no timestamp that goes back: each end sees a peer that keeps
-/// to the rules, whoever moves the bytes, and whenever a stream goes into the kernel.
+/// No bad checksum, nothing twice, nothing beyond a window, no timestamp that goes back: each end sees a peer that
+/// keeps to the rules, whoever moves the bytes, and whenever a stream goes into the kernel.
 #[test]
 fn each_end_sees_a_peer_that_keeps_to_the_rules() {
     const STREAMS: u64 = 4;

@@ -45,8 +45,8 @@ pub fn count(reason: Unspliced) {
 }
 
 impl Shared {
-    /// Whether a segment goes up to its socket. It is counted first and judged then, with a barrier between the two: user
-    /// space, which shuts the direction first and reads the count then, misses none that still goes up.
+    /// Whether a segment goes up to its socket. It is counted first and judged then, with a barrier between the two:
+    /// user space, which shuts the direction first and reads the count then, misses none that still goes up.
     #[inline(always)]
     pub fn takes_up(&self, segment: &Segment) -> bool {
         if !matches!(load!(self, state), WATCHED | HELD | SHUT) {
