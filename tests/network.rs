@@ -22,12 +22,14 @@ enum Way {
     Gateway(Path),
 }
 
-const WAYS: [Way; 5] = [
+const WAYS: [Way; 7] = [
     Way::Direct(Family::V4),
     Way::Direct(Family::V6),
     Way::Gateway(Path::on_hosts("copy", "uring", Family::V4)),
     Way::Gateway(Path::on_hosts("copy", "uring", Family::V6)),
     Way::Gateway(Path::on_hosts("sockmap", "uring", Family::V4)),
+    Way::Gateway(Path::on_hosts("packet", "uring", Family::V4)),
+    Way::Gateway(Path::on_hosts("packet", "uring", Family::V6)),
 ];
 
 /// Client and pod, joined in some way.
@@ -85,6 +87,14 @@ impl World {
                 Ends { client, pod }
             }
             Self::Gateway(bridge) => bridge.stream().unwrap(),
+        }
+    }
+
+    /// A stream of which the two connections do not fit together, for this reason: only `packet` makes one of them.
+    fn stream_refused(&self, reason: &str) -> Ends {
+        match self {
+            Self::Gateway(bridge) if bridge.path().engine == "packet" => bridge.stream_refused(reason).unwrap(),
+            _ => self.stream(),
         }
     }
 

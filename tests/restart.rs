@@ -95,7 +95,9 @@ fn both_are_reset(ends: &mut Ends) {
 
 /// The line that ends the account of a stream.
 fn close_line(gateway: &Gateway, id: &Value) -> Value {
-    gateway.logged("the close line", PATIENCE, |line| line["message"] == "stream closed" && line["stream"] == *id).unwrap()
+    gateway
+        .logged("the close line", PATIENCE, |line| line["message"] == "stream closed" && line["stream"] == *id)
+        .unwrap()
 }
 
 fn kill(gateway: &mut Gateway) {

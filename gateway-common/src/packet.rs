@@ -8,8 +8,8 @@
 #[repr(C)]
 #[derive(Debug, Default)]
 pub struct Way<W> {
-    /// [`HELD`], [`SPLICED`], or 0 where there is no stream. User space writes everything up to `spare` before the
-    /// program finds the direction, and this word alone afterwards.
+    /// [`WATCHED`], [`HELD`], [`SHUT`], [`SPLICED`], or 0 where there is no stream. User space writes everything else up
+    /// to `spare` before it lets the program splice, and this word alone afterwards.
     pub state: W,
     /// The new source address in network order; an IPv4 address in its IPv6-mapped form (RFC 4291 section 2.5.5.2).
     pub source: [W; 2],
@@ -57,17 +57,28 @@ pub struct Way<W> {
     pub packets: W,
     /// Packets that were dropped: held, with options in an order that nobody uses, or at the end of their hops.
     pub dropped: W,
+    /// Packets that went up before the direction was spliced.
+    pub passed: W,
+    /// The longest packet that the interface takes, in bytes, once one was longer.
+    pub mtu: W,
     /// Fills the cache line.
-    pub kernel_spare: [W; 5],
+    pub kernel_spare: [W; 3],
 }
 
 const _: () = assert!(size_of::<Way<u64>>() == 256);
 
-/// [`Way::state`]: bytes and ends are dropped, so that their sender sends them again later; what has neither goes up.
-pub const HELD: u64 = 1;
+/// [`Way::state`]: packets go up, and are counted.
+pub const WATCHED: u64 = 1;
+
+/// [`Way::state`]: bytes and ends are dropped, so that their sender sends them again later; what has neither goes up, and
+/// is counted.
+pub const HELD: u64 = 2;
+
+/// [`Way::state`]: everything is dropped but resets, which go up and are counted.
+pub const SHUT: u64 = 3;
 
 /// [`Way::state`]: packets are rewritten and sent on.
-pub const SPLICED: u64 = 2;
+pub const SPLICED: u64 = 4;
 
 /// Marks a 32-bit number in a word of 64 as known.
 pub const KNOWN: u64 = 1 << 32;
@@ -110,3 +121,54 @@ const _: () = assert!(size_of::<Label<u64>>() == 224);
 /// A direction as its packets name it: source address, destination address, ports, all in network order, and IPv4
 /// addresses in their IPv6-mapped form.
 pub type WayKey = [u32; 9];
+
+/// Why a packet was not spliced: the index of its count in the map `UNSPLICED`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Unspliced {
+    /// Part of a packet, of whatever connection: it went up.
+    Fragment,
+    /// With options of IPv4 or extension headers of IPv6, of whatever connection: it went up.
+    IpOptions,
+    /// Shorter than its headers say: it went up.
+    Malformed,
+    /// Dropped while its direction was being taken over; its sender sends it again.
+    Held,
+    /// Dropped, since its TCP options come in an order that nobody uses, or lack what was agreed.
+    TcpOptions,
+    /// Dropped at the end of its hops.
+    Hops,
+    /// Dropped, since the interface takes no packet that long; its sender is told.
+    TooLong,
+    /// Dropped, since the kernel refused to change it.
+    Refused,
+}
+
+impl Unspliced {
+    /// Every reason, in the order of the counts.
+    pub const ALL: [Self; 8] = [
+        Self::Fragment,
+        Self::IpOptions,
+        Self::Malformed,
+        Self::Held,
+        Self::TcpOptions,
+        Self::Hops,
+        Self::TooLong,
+        Self::Refused,
+    ];
+
+    /// The name in metrics.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Fragment => "fragment",
+            Self::IpOptions => "ip_options",
+            Self::Malformed => "malformed",
+            Self::Held => "held",
+            Self::TcpOptions => "tcp_options",
+            Self::Hops => "hops",
+            Self::TooLong => "too_long",
+            Self::Refused => "refused",
+        }
+    }
+}

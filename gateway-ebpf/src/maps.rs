@@ -5,9 +5,9 @@
 
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, RingBuf, SockMap};
+use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf, SockMap};
 use gateway_common::Flow;
-use gateway_common::packet::{Way, WayKey};
+use gateway_common::packet::{Unspliced, Way, WayKey};
 
 /// Sockets of a worker in the worker's own numbers; two for each stream.
 const SOCKETS: u32 = 64;
@@ -58,3 +58,10 @@ pub static WAYS: Array<Way<u64>> = Array::with_max_entries(SOCKETS, BPF_F_MMAPAB
 /// Indices of directions that have come nearer to their end. The process looks at all of them once a second besides.
 #[map]
 pub static WAY_EVENTS: RingBuf = RingBuf::with_byte_size(64 << 10, 0);
+
+/// How many packets were not spliced.
+///
+/// - Owner: the program, on each processor of its own value.
+/// - Key: [`Unspliced`].
+#[map]
+pub static UNSPLICED: PerCpuArray<u64> = PerCpuArray::with_max_entries(Unspliced::ALL.len() as u32, 0);

@@ -31,7 +31,7 @@ use crate::tunnel::{LiveStreams, Reason};
 use crate::worker;
 use crate::worker::parting::Parting;
 pub(crate) use entrance::secret;
-use observers::{Events, Ready, Streams};
+use observers::{Events, Ready, Streams, Totals};
 use workers::Workers;
 
 /// Connections that wait to be accepted, per listener: a burst of a node's reconnecting clients. The kernel caps it at
@@ -185,14 +185,15 @@ async fn control(
     let caps = Caps { per_client: config.stream.per_client_max, per_sandbox: config.stream.per_sandbox_max };
     let live = LiveStreams::new(config.workers.get(), caps);
     let metrics = Arc::new(Metrics::new());
-    metrics.streams().set_totals(Arc::new(Streams(Arc::clone(&live))));
     let rules = endpoint_rules(&config, &listeners, admin_address)?;
     let guard = entrance::guard(&config.auth)?;
     let (dns, resolving) = entrance::dns(&config, &rules, &metrics)?.unzip();
     let (directory, task) = directory(&config, rules, &metrics, &live)?;
     let backend = engines::backend(config.io)?;
     let offload = engines::offload(config.engine, backend, &metrics)?;
-    let spliced = engines::splicer(&config, &metrics, &live)?;
+    let spliced = engines::splicer(&config, backend, &metrics, &live)?;
+    let splicer = spliced.as_ref().map(|spliced| Arc::clone(spliced.splicer()));
+    metrics.streams().set_totals(Arc::new(Totals { live: Arc::clone(&live), splicer }));
     let connections_max = connections_max(&config, capacity);
     let sharing = config.workers.get() / capacity.tables;
     let tables = (0..capacity.tables).map(|_| Table::new(capacity.per_table, sharing)).collect();

@@ -88,7 +88,8 @@ fn watch(
     let mut asked = Instant::now();
     loop {
         let (columns, lines) = screen.size()?;
-        let status = trouble.as_ref().map_or_else(|| format!("{admin}"), |error: &AskError| format!("{admin}: {error}"));
+        let status =
+            trouble.as_ref().map_or_else(|| format!("{admin}"), |error: &AskError| format!("{admin}: {error}"));
         screen.draw(&table.screen(&status, total, columns, lines))?;
         match screen.key(REFRESH.saturating_sub(asked.elapsed()))? {
             Some(Key::Leave) => return Ok(()),

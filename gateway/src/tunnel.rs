@@ -14,11 +14,12 @@
 //!
 //! # The ways a stream can take
 //!
-//! A stream that is spliced leaves all of them: `packet` has no sockets, and no way back.
+//! On the *user path* (`user_path`) two pumps move its bytes, by `copy`. At an instant when both pumps rest, a stream
+//! that can be spliced leaves all ways: `packet` has no sockets, and no way back.
 //!
-//! On the *user path* (`user_path`) two pumps move its bytes, by `copy`. With a kernel side, a stream goes over to
-//! `sockmap` at an instant when both pumps rest, and comes back when a side ends, when a reader is slower than its
-//! writer, or when an operator says so. The switch is in `sockmap`, the rules for it are in [`damping`].
+//! With a kernel side for sockets, one that cannot goes over to `sockmap` at such an instant, and comes back when a side
+//! ends, when a reader is slower than its writer, or when an operator says so. The switch is in `sockmap`, the rules for
+//! it are in [`damping`].
 
 pub mod closing;
 mod copy;
@@ -33,6 +34,7 @@ mod user_path;
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::bpf::offload::Offload;
 use crate::metrics::Metrics;
@@ -134,7 +136,7 @@ pub struct Plan {
     pub user: UserEngine,
     /// The way into the kernel, where there is one.
     pub kernel: Option<Rc<Offload>>,
-    /// The way out of all sockets, where it was asked for.
+    /// The way out of all sockets, where there is one. It goes before `kernel`.
     pub splicer: Option<Arc<Splicer>>,
     /// Streams take it as soon as they can, since it was asked for. Otherwise they wait for the sweeper, so that a
     /// short one costs nothing.
@@ -202,6 +204,8 @@ pub async fn run(tunnel: Tunnel, plan: &Plan, stream: &StreamGuard) -> Conclusio
     let mut behind = [to_upstream, to_client];
     let mut eager = plan.eager;
     let mut damping = Damping::default();
+    let mut splicer = plan.splicer.as_ref();
+    let mut busy = 0;
     if plan.kernel.is_some() || plan.splicer.is_some() {
         stream.promote_after(Some(damping.quiet_needed()));
     }
@@ -211,14 +215,27 @@ pub async fn run(tunnel: Tunnel, plan: &Plan, stream: &StreamGuard) -> Conclusio
             Outcome::Resting => {}
         }
         eager = false;
-        if let Some(splicer) = &plan.splicer {
-            if let Some(place) = spliced(&sides, splicer, plan, stream).await {
+        if let Some(way_out) = splicer {
+            match spliced(&sides, way_out, plan, stream, busy).await {
                 // In repair mode, both close without a word.
-                return Conclusion::Spliced(place);
+                Splicing::Done(place) => return Conclusion::Spliced(place),
+                Splicing::NotQuiet(_) => {
+                    busy += 1;
+                    // Not even force has helped: it must not cost a retransmission each second.
+                    if busy > packet::BUSY_MAX {
+                        damping.demoted(Duration::ZERO);
+                    }
+                    stream.promote_after(Some(damping.quiet_needed()));
+                    continue;
+                }
+                // What does not fit once will not fit again.
+                Splicing::Refused(_) => splicer = None,
             }
-            continue;
         }
-        let Some(offload) = &plan.kernel else { continue };
+        let Some(offload) = &plan.kernel else {
+            stream.promote_after(None);
+            continue;
+        };
         match sockmap::enter(&mut sides, offload, stream) {
             Entering::Done => {}
             Entering::NotQuiet => {
@@ -266,22 +283,20 @@ pub async fn run(tunnel: Tunnel, plan: &Plan, stream: &StreamGuard) -> Conclusio
     Conclusion::Ended(ended)
 }
 
-/// Splices a stream whose pumps rest. `None` where it keeps its sockets.
-async fn spliced(sides: &Sides, splicer: &Arc<Splicer>, plan: &Plan, stream: &StreamGuard) -> Option<Place> {
+/// Splices a stream whose pumps rest and that was too busy for it `busy` times, and counts what comes of it.
+async fn spliced(sides: &Sides, splicer: &Arc<Splicer>, plan: &Plan, stream: &StreamGuard, busy: u32) -> Splicing {
     let metrics = plan.metrics.streams();
-    match packet::splice(sides, splicer, stream).await {
-        Splicing::Done(place) => {
+    let splicing = packet::splice(sides, splicer, stream, busy >= packet::BUSY_MAX).await;
+    match &splicing {
+        Splicing::Done(_) => {
             metrics.promoted(Engine::Packet.label());
             stream.set_engine(Engine::Packet);
-            return Some(place);
         }
-        Splicing::NotQuiet => metrics.promotion_refused("busy"),
+        Splicing::NotQuiet(reason) => metrics.promotion_refused(reason),
         Splicing::Refused(error) => {
             tracing::debug!(%error, stream = stream.id(), "a stream keeps its sockets");
             metrics.promotion_refused(error.label());
-            // What does not fit once will not fit again.
-            stream.promote_after(None);
         }
     }
-    None
+    splicing
 }

@@ -58,8 +58,11 @@ mod stories {
         let grown = memory::resident(bridge.gateway.pid()).unwrap().saturating_sub(before);
         assert!(grown < CAP_BYTES, "the gateway grew by {grown} bytes while {written} were written");
         let mut ends = bridge.stream().unwrap();
-        Pattern::new(13).write(&mut ends.pod, 1 << 20, 5000, &mut Pattern::new(14)).unwrap();
-        Pattern::new(13).read(&mut ends.client, 1 << 20).unwrap();
+        let mut writer = ends.pod.try_clone().unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(move || Pattern::new(13).write(&mut writer, 1 << 20, 5000, &mut Pattern::new(14)).unwrap());
+            Pattern::new(13).read(&mut ends.client, 1 << 20).unwrap();
+        });
     }
 }
 

@@ -69,6 +69,7 @@ pub struct Bridge {
     pub gateway: Gateway,
     path: Path,
     pod: Mutex<TcpListener>,
+    /// Those that are to go into the kernel.
     streams: AtomicU32,
     /// Behind the gateway, which ends before its host does.
     hosts: Option<Hosts>,
@@ -131,6 +132,11 @@ impl Bridge {
         self.hosts.as_ref().map_or_else(|| Ok(TcpStream::connect(gateway)?), |hosts| hosts.connect(gateway))
     }
 
+    /// The way that its streams take.
+    pub fn path(&self) -> Path {
+        self.path
+    }
+
     /// The hosts, where the path has some.
     pub fn hosts(&self) -> &Hosts {
         self.hosts.as_ref().expect("the story's path is one on hosts")
@@ -148,6 +154,16 @@ impl Bridge {
         let streams = (0..count).map(|_| self.establish(self.connect()?, b"", b"")).collect::<Result<_>>()?;
         self.await_promotions()?;
         Ok(streams)
+    }
+
+    /// Establishes a stream that cannot go into the kernel, and waits until the gateway says that this is the reason.
+    pub fn stream_refused(&self, reason: &str) -> Result<Ends> {
+        let refused = || self.gateway.metric("gateway_stream_promotions_refused_total", &[("reason", reason)]);
+        let before = refused()?;
+        let ends = self.establish(self.connect()?, b"", b"")?;
+        self.streams.fetch_sub(1, Ordering::Relaxed);
+        until("the refusal", PATIENCE, || refused().is_ok_and(|now| now > before).then_some(()))?;
+        Ok(ends)
     }
 
     fn establish(&self, client: TcpStream, behind_request: &[u8], behind_101: &[u8]) -> Result<Ends> {

@@ -27,8 +27,9 @@ fn five_thousand_streams_outlive_their_gateway() {
         return;
     }
     let state = Arc::<StateDir>::default();
-    let mut crowds: Vec<Crowd> =
-        (0..CROWDS).map(|number| Crowd::start("restart::crowded::process", &(number + 1).to_string()).unwrap()).collect();
+    let mut crowds: Vec<Crowd> = (0..CROWDS)
+        .map(|number| Crowd::start("restart::crowded::process", &(number + 1).to_string()).unwrap())
+        .collect();
     let start = |crowds: &[Crowd]| {
         let builder = Gateway::builder().state(&state).args(["--engine", "packet", "--workers", "2"]);
         crowds.iter().fold(builder, |builder, crowd| builder.sandbox(&crowd.sandbox, crowd.pod)).start().unwrap()

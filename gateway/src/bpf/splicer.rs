@@ -23,9 +23,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use aya::maps::{HashMap, Map, MapData, MapError, RingBuf};
+use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
 use aya::programs::ProgramError;
-use gateway_common::packet::{Label, Way, WayKey};
+use gateway_common::packet::{Label, Unspliced, Way, WayKey};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -45,11 +45,12 @@ pub(super) const WAY_INDICES: &str = "WAY_INDICES";
 /// As above.
 pub(super) const WAYS: &str = "WAYS";
 const WAY_EVENTS: &str = "WAY_EVENTS";
+const UNSPLICED: &str = "UNSPLICED";
 /// Made by `program`.
 const LABELS: &str = "LABELS";
 
 /// The maps of the object that outlive the process.
-const PINNED: [&str; 3] = [WAY_INDICES, WAYS, WAY_EVENTS];
+const PINNED: [&str; 4] = [WAY_INDICES, WAYS, WAY_EVENTS, UNSPLICED];
 
 /// The directions' array.
 pub type Ways = FlowArray<Way<AtomicU64>>;
@@ -62,6 +63,7 @@ pub struct Splicer {
     indices: Mutex<HashMap<MapData, WayKey, u32>>,
     ways: Arc<Ways>,
     labels: Arc<Labels>,
+    unspliced: PerCpuArray<MapData, u64>,
     /// Where the next free place is looked for.
     next: AtomicU32,
     grace: Grace,
@@ -149,7 +151,8 @@ impl Splicer {
         let (mut ebpf, maps) = program::load(&state, config.streams_max)?;
         let vouched = "the ABI version vouches for the maps' types";
         let (Map::Array(ways), Map::Array(labels)) = (&maps.ways, &maps.labels) else { unreachable!("{vouched}") };
-        let ways = Ways::map(&ways.fd().as_fd(), 2 * maps.streams).map_err(system("the directions cannot be mapped"))?;
+        let ways =
+            Ways::map(&ways.fd().as_fd(), 2 * maps.streams).map_err(system("the directions cannot be mapped"))?;
         let labels = Labels::map(&labels.fd().as_fd(), maps.streams).map_err(system("the labels cannot be mapped"))?;
         let (ways, labels) = (Arc::new(ways), Arc::new(labels));
         let grace = Grace::start(Arc::clone(&ways), Arc::clone(&labels)).map_err(system("no membarrier(2)"))?;
@@ -161,6 +164,7 @@ impl Splicer {
             indices: Mutex::new(HashMap::try_from(maps.indices).expect(vouched)),
             ways,
             labels,
+            unspliced: PerCpuArray::try_from(maps.unspliced).expect(vouched),
             next: AtomicU32::new(0),
             grace,
             devices: Devices::new(devices),
@@ -249,6 +253,14 @@ impl Splicer {
     #[must_use]
     pub fn owns_port(&self, port: u16) -> bool {
         self.ports.contains(port)
+    }
+
+    /// How many packets were not spliced since the maps were made, by reason.
+    #[must_use]
+    pub fn unspliced(&self) -> Vec<(Unspliced, u64)> {
+        // A map that cannot be read has counted nothing.
+        let sum = |reason| self.unspliced.get(&(reason as u32), 0).map_or(0, |counts| counts.iter().sum());
+        Unspliced::ALL.into_iter().map(|reason| (reason, sum(reason))).collect()
     }
 
     /// What says the last word to both ends.

@@ -83,8 +83,15 @@ const DIAL_OUTCOME: LabelSpec =
 pub(super) const ENGINE: LabelSpec = LabelSpec { name: "engine", values: &["copy", "splice", "sockmap", "packet"] };
 /// The engines that streams are promoted to.
 pub(super) const KERNEL_ENGINE: LabelSpec = LabelSpec { name: "engine", values: &["sockmap", "packet"] };
-const REFUSAL: LabelSpec =
-    LabelSpec { name: "reason", values: &["busy", "full", "refused", "route", "port", "options", "mss"] };
+const REFUSAL: LabelSpec = LabelSpec {
+    name: "reason",
+    values: &["busy", "urgent", "fin", "full", "refused", "route", "port", "options", "mss"],
+};
+/// [`gateway_common::packet::Unspliced`]
+const UNSPLICED: LabelSpec = LabelSpec {
+    name: "reason",
+    values: &["fragment", "ip_options", "malformed", "held", "tcp_options", "hops", "too_long", "refused"],
+};
 const DEMOTION: LabelSpec =
     LabelSpec { name: "reason", values: &["ended", "pressure", "late", "raced", "operator", "closed"] };
 const SIDE: LabelSpec = LabelSpec { name: "side", values: &["client", "upstream", "gateway"] };
@@ -120,7 +127,11 @@ const COLLECTOR: LabelSpec = LabelSpec { name: "collector", values: &["process",
 pub const METRICS: &[MetricSpec] = &[
     gauge("gateway_build_info", &[VERSION], "Always 1; the label is the running version."),
     counter("gateway_connections_accepted_total", &[], "Client connections accepted."),
-    gauge("gateway_connections_open", &[], "Client connections open now, those that became streams included for as long as they have sockets."),
+    gauge(
+        "gateway_connections_open",
+        &[],
+        "Client connections open now, those that became streams included for as long as they have sockets.",
+    ),
     counter("gateway_connections_rejected_total", &[REJECT_REASON], "Client connections turned away before a request."),
     counter(
         "gateway_http_requests_total",
@@ -195,6 +206,11 @@ pub const METRICS: &[MetricSpec] = &[
         "Times a stream came back from this engine to user space, and why.",
     ),
     counter("gateway_sockmap_skbs_total", &[DIRECTION], "Socket buffers that the kernel passed from socket to socket."),
+    counter(
+        "gateway_packets_unspliced_total",
+        &[UNSPLICED],
+        "Packets that the packet engine left to the IP stack (fragment, ip_options, malformed) or dropped.",
+    ),
     gauge(
         "gateway_engine_available",
         &[ENGINE],

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::ServeError;
 use crate::bpf::splicer::{Events, Splicer, Started};
-use crate::config::{Config, EngineChoice, IoChoice};
+use crate::config::{Config, EngineChoice, IoChoice, PacketConfig};
 use crate::connection;
 use crate::metrics::Metrics;
 use crate::probe;
@@ -60,22 +60,29 @@ pub(super) struct Spliced {
     events: Events,
 }
 
-/// The kernel side of the packet engine, where it was asked for. The streams of gateways before this one are in `live`
-/// then.
+/// The kernel side of the packet engine, where streams may be spliced. The streams of gateways before this one are in
+/// `live` then. What is missing where they cannot is told once, here.
 pub(super) fn splicer(
     config: &Config,
+    backend: Backend,
     metrics: &Arc<Metrics>,
     live: &LiveStreams,
 ) -> Result<Option<Spliced>, ServeError> {
     let engine = Engine::Packet.label();
-    if config.engine != EngineChoice::Packet {
-        metrics.streams().set_available(engine, false);
-        return Ok(None);
-    }
-    let started = Splicer::start(&config.packet);
-    let Started { splicer, events, adopted } =
-        started.map_err(|error| ServeError::Engine { engine, missing: error.to_string() })?;
-    metrics.streams().set_available(engine, true);
+    let started = match config.engine {
+        EngineChoice::Auto | EngineChoice::Packet => started(&config.packet, backend).map(Some),
+        EngineChoice::Copy | EngineChoice::Splice | EngineChoice::Sockmap => Ok(None),
+    };
+    metrics.streams().set_available(engine, matches!(started, Ok(Some(_))));
+    let Started { splicer, events, adopted } = match started {
+        Ok(Some(started)) => started,
+        Ok(None) => return Ok(None),
+        Err(missing) if config.engine == EngineChoice::Packet => return Err(ServeError::Engine { engine, missing }),
+        Err(missing) => {
+            tracing::warn!(missing, "streams keep their sockets");
+            return Ok(None);
+        }
+    };
     let terms = Terms {
         keepalive: connection::tuning(&config.stream, 0),
         idle_timeout: config.stream.idle_timeout,
@@ -84,6 +91,14 @@ pub(super) fn splicer(
     let keeper = Keeper::new(splicer, terms, Arc::clone(metrics), live.ids());
     live.set_keeper(&keeper, adopted);
     Ok(Some(Spliced { keeper, events }))
+}
+
+fn started(config: &PacketConfig, backend: Backend) -> Result<Started, String> {
+    let missing = probe::missing(Engine::Packet, backend);
+    if !missing.is_empty() {
+        return Err(missing.join("; "));
+    }
+    Splicer::start(config).map_err(|error| error.to_string())
 }
 
 impl Spliced {

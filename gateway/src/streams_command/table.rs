@@ -282,7 +282,8 @@ mod tests {
     }
 
     fn table(column: Column, descending: bool) -> Table {
-        let streams = vec![told(1, "packet", 5_000_000, 7300.0), told(2, "copy", 100, 59.0), told(3, "packet", 100, 61.0)];
+        let streams =
+            vec![told(1, "packet", 5_000_000, 7300.0), told(2, "copy", 100, 59.0), told(3, "packet", 100, 61.0)];
         Table::new(streams, Order { column, descending })
     }
 
@@ -317,7 +318,10 @@ mod tests {
     #[test]
     fn a_rate_is_what_came_since() {
         let mut table = table(Column::Rate, true);
-        table.update(vec![told(1, "packet", 5_000_000, 0.0), told(2, "copy", 4196, 0.0), told(4, "copy", 9, 0.0)], Duration::from_secs(2));
+        table.update(
+            vec![told(1, "packet", 5_000_000, 0.0), told(2, "copy", 4196, 0.0), told(4, "copy", 9, 0.0)],
+            Duration::from_secs(2),
+        );
         assert_eq!(ids(&table), [2, 1, 4]);
         assert_eq!(cell(Column::Rate, &table.rows[0]), "2.00 KiB/s");
     }

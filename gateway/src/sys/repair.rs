@@ -6,6 +6,7 @@
 use std::io;
 use std::os::fd::AsFd;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::SockRef;
 
 use super::tcp::{TcpInfo, option, set_option, tcp_info, unacknowledged};
@@ -58,6 +59,35 @@ impl Numbers {
     #[must_use]
     pub const fn has_timestamps(&self) -> bool {
         self.options & TIMESTAMPS != 0
+    }
+}
+
+/// What a connection has for its reader, which must take it before the connection can be taken over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unrest {
+    /// Bytes, or an error.
+    Bytes,
+    /// The peer's end.
+    End,
+    /// Urgent data (RFC 9293 section 3.8.5), which only its reader can tell from others.
+    Urgent,
+}
+
+impl Unrest {
+    /// What there is now, if anything. Takes nothing, not even an error.
+    pub fn of(socket: &impl AsFd) -> Option<Self> {
+        let end = PollFlags::from_bits_retain(libc::POLLRDHUP) | PollFlags::POLLHUP;
+        let asked = PollFlags::POLLIN | PollFlags::POLLPRI | end;
+        let mut socket = [PollFd::new(socket.as_fd(), asked)];
+        let answered = poll(&mut socket, PollTimeout::ZERO);
+        let [socket] = socket;
+        let found = socket.revents().unwrap_or(PollFlags::empty());
+        match answered {
+            Ok(0) => None,
+            _ if found.contains(PollFlags::POLLPRI) => Some(Self::Urgent),
+            _ if found.intersects(end) => Some(Self::End),
+            _ => Some(Self::Bytes),
+        }
     }
 }
 

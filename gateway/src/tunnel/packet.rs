@@ -2,10 +2,14 @@
 //!
 //! The program's side is in `gateway-ebpf/src/packet.rs`. Ours:
 //!
-//! - **In.** Both pumps rest. Both directions are held: bytes that arrive are dropped, and their senders send them
-//!   again. What was on its way to the sockets arrives; if it was bytes, the user path takes them, and the stream stays
-//!   there. Else, with everything acknowledged on both connections, their numbers are read, the differences are written
-//!   down, the program is let go, and both sockets are closed without a word.
+//! - **In.** Both pumps rest. What arrives for the two connections is counted. Once everything is acknowledged and what
+//!   had gone up has arrived, both directions are shut in an instant in which nothing more has gone up: what arrives then
+//!   is dropped, and its sender sends it again. The connections' numbers are read, the differences are written down, the
+//!   program is let go, and both sockets are closed without a word. That takes microseconds. Where anything comes in
+//!   before, the user path has it, and the stream stays there.
+//! - **In by force.** Ends that answer each other at once leave no such instant: a stream that was too busy for it
+//!   several times is held first. Bytes are dropped until the ends have fallen silent, which costs a message of each a
+//!   retransmission.
 //! - **There.** The ends talk to each other. The [`Keeper`] watches for their end, sends keepalive probes in each one's
 //!   name to the other, and says the last word where the gateway ends the stream: a reset to both. What it goes by
 //!   stands in the kernel's maps, so that the next gateway can go on with it.
@@ -26,15 +30,18 @@ use super::Sides;
 use super::half_close::{Ended, Reason, Side};
 use super::live::StreamGuard;
 use crate::bpf::splicer::{HoldError, Pair, Paths, Place, Splicer};
-use crate::sys::{Socket, repair};
+use crate::sys::repair::{self, Unrest};
 pub use keeper::{Keeper, Terms};
 
-/// How long both connections are held at most, for the last acknowledgements to come: a peer may put one off for 40 ms
-/// (`TCP_DELACK_MIN`), and is a network away.
-const HELD_MAX: Duration = Duration::from_millis(150);
+/// How long is waited for silence at most: a peer may put an acknowledgement off for 40 ms (`TCP_DELACK_MIN`), is a
+/// network away, and waiting for packets takes some 20 ms each time.
+const SILENCE_MAX: Duration = Duration::from_millis(250);
 
-/// How often is looked whether they have.
+/// How often is looked whether it has come, or whether it is over.
 const LOOK: Duration = Duration::from_millis(2);
+
+/// How often a stream may be found too busy before it is held by force.
+pub(super) const BUSY_MAX: u32 = 3;
 
 /// A stream without sockets, as it stands in the maps.
 struct Spliced<'a> {
@@ -54,8 +61,8 @@ impl<'a> Spliced<'a> {
 pub(super) enum Splicing {
     /// It was; its sockets are to be dropped, and the keeper is to look after it.
     Done(Place),
-    /// Something was on its way: the user path takes it first.
-    NotQuiet,
+    /// Something was on its way: the user path takes it first. With the name of the reason in metrics.
+    NotQuiet(&'static str),
     /// It cannot be.
     Refused(Refusal),
 }
@@ -98,10 +105,14 @@ impl Refusal {
 }
 
 /// Takes a stream whose pumps rest away from its sockets.
-pub(super) async fn splice(sides: &Sides, splicer: &Arc<Splicer>, stream: &StreamGuard) -> Splicing {
-    match try_splice(sides, splicer, stream).await {
+pub(super) async fn splice(sides: &Sides, splicer: &Arc<Splicer>, stream: &StreamGuard, by_force: bool) -> Splicing {
+    match try_splice(sides, splicer, stream, by_force).await {
         Ok(Some(place)) => Splicing::Done(place),
-        Ok(None) => Splicing::NotQuiet,
+        Ok(None) => Splicing::NotQuiet(match unrest(sides) {
+            None | Some(Unrest::Bytes) => "busy",
+            Some(Unrest::End) => "fin",
+            Some(Unrest::Urgent) => "urgent",
+        }),
         Err(refusal) => Splicing::Refused(refusal),
     }
 }
@@ -110,6 +121,7 @@ async fn try_splice(
     sides: &Sides,
     splicer: &Arc<Splicer>,
     stream: &StreamGuard,
+    by_force: bool,
 ) -> Result<Option<Place>, Refusal> {
     let paths = numbers::paths(&sides.client, &sides.upstream)?;
     let devices = numbers::devices(&paths, splicer).ok_or(Refusal::Route)?;
@@ -119,11 +131,14 @@ async fn try_splice(
     if !is_silent(sides) {
         return Ok(None);
     }
-    let place = splicer.hold(paths)?;
-    if !splicer.grace().await || !tokio::time::timeout(HELD_MAX, settled(sides)).await.unwrap_or(Ok(false))? {
+    let place = splicer.watch(paths)?;
+    if by_force {
+        place.hold();
+    }
+    if !tokio::time::timeout(SILENCE_MAX, shut(sides, &place)).await.unwrap_or(Ok(false))? {
         return Ok(None);
     }
-    // A reset is not held.
+    // A reset goes up even now.
     let taken = numbers::take(sides, &paths).map(|numbers| is_silent(sides).then_some(numbers));
     let Ok(Some([client, upstream])) = taken else {
         for socket in [&sides.client, &sides.upstream] {
@@ -137,18 +152,46 @@ async fn try_splice(
     Ok(Some(place))
 }
 
-fn is_silent(sides: &Sides) -> bool {
-    sides.client.is_silent() && sides.upstream.is_silent()
+/// Waits for an instant in which nothing is on its way, and shuts both directions in it. False where bytes or an end
+/// have come before.
+async fn shut(sides: &Sides, place: &Place) -> io::Result<bool> {
+    loop {
+        while !is_settled(sides)? {
+            if !is_silent(sides) {
+                return Ok(false);
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        let passed = place.passed();
+        let arrived = tokio::select! {
+            arrived = place.grace() => arrived,
+            () = heard(sides) => false,
+        };
+        if !arrived || !is_silent(sides) {
+            return Ok(false);
+        }
+        // What went up before was acknowledgements alone, if anything.
+        if is_settled(sides)? && place.shut_after(passed) {
+            return Ok(true);
+        }
+    }
 }
 
-/// Waits until everything is acknowledged; false where something has arrived meanwhile.
-async fn settled(sides: &Sides) -> io::Result<bool> {
-    let is_settled = |socket: &Socket| repair::is_settled(socket);
+fn is_settled(sides: &Sides) -> io::Result<bool> {
+    Ok(repair::is_settled(&sides.client)? && repair::is_settled(&sides.upstream)?)
+}
+
+/// Waits until something has come.
+async fn heard(sides: &Sides) {
     while is_silent(sides) {
-        if is_settled(&sides.client)? && is_settled(&sides.upstream)? {
-            return Ok(is_silent(sides));
-        }
         tokio::time::sleep(LOOK).await;
     }
-    Ok(false)
+}
+
+fn is_silent(sides: &Sides) -> bool {
+    unrest(sides).is_none()
+}
+
+fn unrest(sides: &Sides) -> Option<Unrest> {
+    Unrest::of(&sides.client).or_else(|| Unrest::of(&sides.upstream))
 }

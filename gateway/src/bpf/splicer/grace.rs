@@ -64,6 +64,7 @@ impl Grace {
 }
 
 fn clear(way: &Way<AtomicU64>) {
-    let words = [&way.timestamp_add, &way.packets, &way.dropped, &way.fin, &way.end_ns, &way.reset, &way.state];
+    let Way { timestamp_add, packets, dropped, passed, fin, end_ns, reset, mtu, state, .. } = way;
+    let words = [timestamp_add, packets, dropped, passed, fin, end_ns, reset, mtu, state];
     words.iter().for_each(|word| word.store(0, Ordering::Relaxed));
 }

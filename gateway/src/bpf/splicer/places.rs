@@ -2,9 +2,9 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 
-use gateway_common::packet::{HELD, Label, SPLICED, Way, WayKey};
+use gateway_common::packet::{HELD, Label, SHUT, SPLICED, WATCHED, Way, WayKey};
 
 use super::keys::{address_of, address_words, port_word, ports_of, way_key};
 use super::{HoldError, Splicer, locked};
@@ -37,11 +37,11 @@ pub struct Place {
 }
 
 impl Splicer {
-    /// Holds a stream's two directions: from now on nothing arrives for its sockets but what carries nothing.
+    /// Gives a stream a place: from now on what arrives for its sockets is counted.
     ///
     /// # Errors
     /// When there is no place, or the kernel refuses an entry; nothing stays behind.
-    pub fn hold(self: &Arc<Self>, paths: Paths) -> Result<Place, HoldError> {
+    pub fn watch(self: &Arc<Self>, paths: Paths) -> Result<Place, HoldError> {
         /// `BPF_NOEXIST` of include/uapi/linux/bpf.h: two streams never share a direction.
         const NEW: u64 = 1;
         if self.closed.load(Ordering::Relaxed) {
@@ -52,7 +52,7 @@ impl Splicer {
         let pair = place.pair();
         pair.write_paths(paths);
         for (direction, key) in (0..).zip(pair.keys()) {
-            pair.way(direction).state.store(HELD, Ordering::Release);
+            pair.way(direction).state.store(WATCHED, Ordering::Release);
             let index = pair.index(direction);
             locked(&self.indices).insert(key, index, NEW)?;
         }
@@ -142,7 +142,8 @@ impl<'a> Pair<'a> {
     pub fn paths(self) -> Paths {
         let ends = |direction| {
             let way = self.way(direction);
-            let address = |words: &[AtomicU64; 2]| address_of(words.each_ref().map(|word| word.load(Ordering::Relaxed)));
+            let address =
+                |words: &[AtomicU64; 2]| address_of(words.each_ref().map(|word| word.load(Ordering::Relaxed)));
             let [source, destination] =
                 ports_of(u32::try_from(way.ports.load(Ordering::Relaxed)).expect("two ports are 32 bits"));
             [SocketAddr::new(address(&way.source), source), SocketAddr::new(address(&way.destination), destination)]
@@ -153,7 +154,8 @@ impl<'a> Pair<'a> {
 
     fn write_paths(self, paths: Paths) {
         let Paths { client, gateway_to_client, gateway_to_pod, pod } = paths;
-        for (direction, [source, destination]) in [[gateway_to_pod, pod], [gateway_to_client, client]].iter().enumerate()
+        for (direction, [source, destination]) in
+            [[gateway_to_pod, pod], [gateway_to_client, client]].iter().enumerate()
         {
             let way = self.way(direction);
             for (words, end) in [(&way.source, source), (&way.destination, destination)] {
@@ -175,9 +177,13 @@ impl<'a> Pair<'a> {
 
     /// Lets the program rewrite and send on.
     fn splice(self) {
-        // The other direction's numbers are read as soon as one is on its way: both were held, and are complete.
+        // The other direction's numbers are read as soon as one is on its way: both are shut, and complete.
+        self.set(SPLICED);
+    }
+
+    fn set(self, state: u64) {
         for direction in [0, 1] {
-            self.way(direction).state.store(SPLICED, Ordering::Release);
+            self.way(direction).state.store(state, Ordering::SeqCst);
         }
     }
 }
@@ -187,6 +193,37 @@ impl Place {
     #[must_use]
     pub fn pair(&self) -> Pair<'_> {
         self.splicer.pair(self.number)
+    }
+
+    /// How many packets went up to the stream's sockets since it has the place.
+    #[must_use]
+    pub fn passed(&self) -> [u64; 2] {
+        [0, 1].map(|direction| self.pair().way(direction).passed.load(Ordering::SeqCst))
+    }
+
+    /// Has bytes and ends dropped, so that the stream falls silent.
+    pub fn hold(&self) {
+        self.pair().set(HELD);
+    }
+
+    /// Has everything dropped, if only `passed` packets went up until then. False where more have: nothing has changed.
+    #[must_use]
+    pub fn shut_after(&self, passed: [u64; 2]) -> bool {
+        let before = self.pair().way(0).state.load(Ordering::Relaxed);
+        self.pair().set(SHUT);
+        // The program counts first and looks at the state then; we have changed the state, and look at the count.
+        fence(Ordering::SeqCst);
+        if self.passed() == passed {
+            return true;
+        }
+        self.pair().set(before);
+        false
+    }
+
+    /// Waits until the packets that are on their way from an interface to a socket now have arrived. False where that
+    /// cannot be known.
+    pub async fn grace(&self) -> bool {
+        self.splicer.grace().await
     }
 
     /// Lets the program rewrite and send on. Everything else about the stream must have been written.

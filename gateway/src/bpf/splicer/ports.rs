@@ -64,8 +64,10 @@ fn overlap(range: PortRange, local: &str, reserved: &str) -> Option<String> {
     };
     let shared = (range.first..=range.last).filter(|&port| local.contains(port) && !is_reserved(port)).count();
     (shared > 0).then(|| {
-        format!("{shared} of the ports {range} lie in net.ipv4.ip_local_port_range ({local}) and are not in \
-                 net.ipv4.ip_local_reserved_ports")
+        format!(
+            "{shared} of the ports {range} lie in net.ipv4.ip_local_port_range ({local}) and are not in \
+                 net.ipv4.ip_local_reserved_ports"
+        )
     })
 }
 

@@ -24,6 +24,7 @@ pub(super) struct Maps {
     pub(super) indices: Map,
     pub(super) ways: Map,
     pub(super) events: Map,
+    pub(super) unspliced: Map,
     pub(super) labels: Map,
     /// How many streams they have room for.
     pub(super) streams: u32,
@@ -50,8 +51,8 @@ pub(super) fn load(state: &StateDir, streams: u32) -> Result<(Ebpf, Maps), Start
     let mut ebpf = bpf::load_splicer(OBJECT, ways, &pins)?;
     let labels = labels(&state.map(LABELS), streams)?;
     let mut take = |name| ebpf.take_map(name).expect("the ABI version vouches for the maps");
-    let [indices, ways, events] = PINNED.map(&mut take);
-    Ok((ebpf, Maps { indices, ways, events, labels, streams }))
+    let [indices, ways, events, unspliced] = PINNED.map(&mut take);
+    Ok((ebpf, Maps { indices, ways, events, unspliced, labels, streams }))
 }
 
 /// No program has this map, so that the object does not, either.

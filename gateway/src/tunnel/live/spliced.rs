@@ -25,9 +25,8 @@ impl LiveStreams {
     /// Gives the keeper streams of gateways that are gone.
     pub fn adopt(&self, numbers: Vec<u32>) {
         if let Some(keeper) = self.keeper() {
-            keeper.adopt(numbers, |stream| {
-                self.admission.admit_existing(stream.client.ip(), &stream.sandbox, self.caps)
-            });
+            keeper
+                .adopt(numbers, |stream| self.admission.admit_existing(stream.client.ip(), &stream.sandbox, self.caps));
         }
     }
 

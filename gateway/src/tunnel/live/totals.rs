@@ -13,8 +13,9 @@ impl LiveStreams {
         if let Some(keeper) = self.keeper() {
             moved[Engine::Packet as usize] = keeper.carried();
         }
-        let bytes =
-            |engine: Engine| Direction::ALL.map(|direction| (engine, direction, moved[engine as usize][direction as usize]));
+        let bytes = |engine: Engine| {
+            Direction::ALL.map(|direction| (engine, direction, moved[engine as usize][direction as usize]))
+        };
         Engine::ALL.into_iter().flat_map(bytes).collect()
     }
 

@@ -46,13 +46,7 @@ fn load(word: &AtomicU64) -> u64 {
 
 impl Spliced<'_> {
     /// Asks an end that was silent for too long, and gives it up where it does not answer.
-    fn ask(
-        &self,
-        direction: usize,
-        way: &Way<AtomicU64>,
-        keepalive: &TcpTuning,
-        probes: &mut u8,
-    ) -> Option<Ended> {
+    fn ask(&self, direction: usize, way: &Way<AtomicU64>, keepalive: &TcpTuning, probes: &mut u8) -> Option<Ended> {
         let silence = Duration::from_nanos(now_ns().saturating_sub(load(&way.active_ns)));
         let TcpTuning { keepalive_idle, keepalive_interval, keepalive_probes, .. } = *keepalive;
         let sent = u32::from(*probes);

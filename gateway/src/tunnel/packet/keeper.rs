@@ -160,9 +160,8 @@ impl Keeper {
         let label = pair.label();
         if let Some((sandbox, request_id)) = label::names(label) {
             let word = |word: &AtomicU64| word.load(Ordering::Relaxed);
-            let bytes = Direction::ALL.map(|direction| {
-                word(&label.carried[direction as usize]) + packet[direction as usize]
-            });
+            let bytes =
+                Direction::ALL.map(|direction| word(&label.carried[direction as usize]) + packet[direction as usize]);
             let closed = Closed {
                 request_id: &request_id,
                 id: word(&label.id),
