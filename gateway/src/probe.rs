@@ -162,9 +162,8 @@ const PACKET_SINCE: Release = Release(6, 6, 0);
 fn packet(machine: &Machine) -> Vec<Missing> {
     let mut missing = Vec::from_iter(too_old(&machine.kernel, PACKET_SINCE));
     missing.extend(machine.programs_refused.clone());
-    let refused = |what, why: &Option<String>, name: &str| {
-        why.as_ref().map(|why| Missing::new(what, format!("{name}: {why}")))
-    };
+    let refused =
+        |what, why: &Option<String>, name: &str| why.as_ref().map(|why| Missing::new(what, format!("{name}: {why}")));
     missing.extend(refused(Need::RawSocket, &machine.raw_refused, "a raw socket (CAP_NET_RAW)"));
     missing.extend(refused(Need::Membarrier, &machine.membarrier_refused, "membarrier(2)"));
     let may_mount = machine.capabilities.iter().any(|name| *name == Capability::SysAdmin.to_string());
