@@ -1,7 +1,11 @@
 //! The list of stories.
 
 #[cfg(test)]
+mod access;
+#[cfg(test)]
 mod admin;
+#[cfg(test)]
+mod applications;
 #[cfg(test)]
 mod broker;
 #[cfg(test)]
@@ -24,6 +28,8 @@ mod failures;
 mod header;
 #[cfg(test)]
 mod http_rules;
+#[cfg(test)]
+mod isolation;
 #[cfg(test)]
 mod kernel;
 #[cfg(test)]

@@ -1,12 +1,16 @@
 //! Streams between three hosts, and what cables, options and strangers do to them. Each story is also told without a
 //! gateway, where it says what two ends make of it by themselves.
 
+mod attacked;
 mod captured;
 mod forged;
 mod lossy;
 mod options;
+mod reborn;
+mod shuffled;
+mod stalled;
 
-use std::net::{Shutdown, TcpListener};
+use std::net::{Shutdown, SocketAddr, SocketAddrV4, TcpListener};
 use std::thread;
 
 use gateway_tests::bridge::{Bridge, Ends, Path};
@@ -51,6 +55,10 @@ impl Way {
     fn start(self, prepare: impl FnOnce(&Hosts)) -> World {
         let hosts = Hosts::joined(self.family()).unwrap();
         prepare(&hosts);
+        self.start_on(hosts)
+    }
+
+    fn start_on(self, hosts: Hosts) -> World {
         match self {
             Self::Direct(_) => {
                 let pod = hosts.listen().unwrap();
@@ -58,6 +66,11 @@ impl Way {
             }
             Self::Gateway(path) => World::Gateway(Bridge::start_on(path, hosts, |gateway| gateway).unwrap()),
         }
+    }
+
+    /// Whether its ends speak TCP with each other.
+    fn is_end_to_end(self) -> bool {
+        matches!(self, Self::Direct(_) | Self::Gateway(Path { engine: "packet", .. }))
     }
 
     fn family(self) -> Family {
@@ -78,6 +91,14 @@ impl World {
 
     fn stream(&self) -> Ends {
         match self {
+            Self::Direct(..) => self.stream_at_once(),
+            Self::Gateway(bridge) => bridge.stream().unwrap(),
+        }
+    }
+
+    /// Which goes into the kernel when it will.
+    fn stream_at_once(&self) -> Ends {
+        match self {
             Self::Direct(hosts, listener) => {
                 let client = hosts.connect(listener.local_addr().unwrap()).unwrap();
                 let (pod, _) = listener.accept().unwrap();
@@ -86,8 +107,14 @@ impl World {
                 }
                 Ends { client, pod }
             }
-            Self::Gateway(bridge) => bridge.stream().unwrap(),
+            Self::Gateway(bridge) => bridge.stream_at_once().unwrap(),
         }
+    }
+
+    /// The sum of a TCP counter over the ends' hosts.
+    fn counted_at_ends(&self, name: &str) -> u64 {
+        let hosts = self.hosts();
+        [&hosts.client, &hosts.pod].map(|host| host.counter(name).unwrap()).iter().sum()
     }
 
     /// A stream of which the two connections do not fit together, for this reason: only `packet` makes one of them.
@@ -127,5 +154,12 @@ fn part(mut ends: Ends) {
     }
     for end in [&mut ends.client, &mut ends.pod] {
         assert_eq!(end.read(&mut [0]).unwrap(), 0, "bytes behind the last one");
+    }
+}
+
+fn v4(address: SocketAddr) -> SocketAddrV4 {
+    match address {
+        SocketAddr::V4(address) => address,
+        SocketAddr::V6(address) => panic!("{address} on hosts that speak IPv4"),
     }
 }

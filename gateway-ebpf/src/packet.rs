@@ -1,8 +1,12 @@
 //! The packet engine: segments of two spliced TCP connections are rewritten, and sent on.
 //!
 //! The connections become one. Its ends judge everything themselves: what is out of their window, acknowledges what was
-//! never sent, begins a connection that is there, or resets it without the right number, is for them to refuse, so it is
-//! sent on like everything else. What is noted here is noted only if they would accept it.
+//! never sent, or resets it without the right number, is for them to refuse, so it is sent on like everything else. What
+//! is noted here is noted only if they would accept it.
+//!
+//! But no SYN gets to an end. One that has no connection any more would begin another one with it, past the gateway. The
+//! SYN becomes a question, as a keepalive asks it, and the end's answer is the one that a SYN within a connection gets
+//! (RFC 5961 section 4.2): a sender that has begun anew denies it with a reset.
 //!
 //! Segments of no stream are left to whoever comes next (`TC_ACT_UNSPEC`). So are fragments, and what has IP options.
 
@@ -84,14 +88,23 @@ fn forward(
     let ack = segment.ack.wrapping_add(load!(way, ack_add) as u32);
     let window = segment.window << (load!(way, scale_in) & 15);
     let scaled = (window >> (load!(way, scale_out) & 15)).min(0xffff);
-    let shown = if segment.flags & SYN == 0 { scaled } else { segment.window };
-    let new = [
+    let mut new = [
         load!(way, ports) as u32,
         segment.seq.wrapping_add(load!(way, seq_add) as u32).to_be(),
         // Without the flag the number means nothing.
         if segment.flags & ACK == 0 { header[2] } else { ack.to_be() },
-        ((u32::from_be(header[3]) & 0xffff_0000) | shown).to_be(),
+        ((u32::from_be(header[3]) & 0xffff_0000) | scaled).to_be(),
     ];
+    if segment.flags & SYN != 0 {
+        if segment.len > 0 {
+            return way.drop(Unspliced::Malformed);
+        }
+        // Before what the end has acknowledged, so it can only be answered (RFC 9293 section 3.10.7.4).
+        let known = (load!(back, acked) as u32).wrapping_sub(1).wrapping_add(load!(way, seq_add) as u32);
+        new[1] = known.to_be();
+        new[2] = (load!(way, acked) as u32).to_be();
+        new[3] = ((segment.header << 26) | (ACK << 16) | segment.window).to_be();
+    }
     for (old, new) in header.iter().zip(&new) {
         sum.change(*old, *new);
     }

@@ -149,6 +149,17 @@ impl Bridge {
         Ok(ends)
     }
 
+    /// Establishes a stream with nothing glued to its heads, and does not wait for it to go into the kernel: it may do
+    /// so at any moment, or never.
+    pub fn stream_at_once(&self) -> Result<Ends> {
+        self.establish(self.connect()?, b"", b"")
+    }
+
+    /// How many streams have gone into the kernel.
+    pub fn promoted(&self) -> Result<f64> {
+        self.gateway.metric("gateway_stream_promotions_total", &[("engine", self.path.engine)])
+    }
+
     /// Establishes many streams with nothing glued to their heads. They go into the kernel side by side.
     pub fn streams(&self, count: usize) -> Result<Vec<Ends>> {
         let streams = (0..count).map(|_| self.establish(self.connect()?, b"", b"")).collect::<Result<_>>()?;
@@ -204,7 +215,7 @@ pub fn establish(
 
 impl Bridge {
     /// Waits until all streams so far have gone into the kernel, where the path leads there.
-    fn await_promotions(&self) -> Result<()> {
+    pub fn await_promotions(&self) -> Result<()> {
         if !self.path.is_kernel() {
             return Ok(());
         }

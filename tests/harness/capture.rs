@@ -42,12 +42,21 @@ pub struct Reading {
     pub strange_echoes: u64,
 }
 
+/// What an end of a connection has said last.
+#[derive(Debug, Clone, Copy)]
+pub struct LastWord {
+    /// The sequence number of what it says next.
+    pub next: u32,
+    /// The one that it waits for.
+    pub acknowledged: u32,
+}
+
 /// A segment as tshark reads it.
 struct Segment {
     sender: IpAddr,
     stream: u32,
     sequence: u32,
-    /// Payload, and one each for SYN and FIN.
+    /// Payload in bytes.
     length: u32,
     acknowledged: Option<u32>,
     /// In bytes, scaled.
@@ -76,8 +85,10 @@ const FIELDS: [&str; 16] = [
     "tcp.flags",
     "tcp.options.timestamp.tsval",
     "tcp.options.timestamp.tsecr",
-    "tcp.checksum.status",
-    "ip.checksum.status",
+    // Not their statuses: tshark calls 0xffff bad where 0 is right, and those are one number in ones' complement. The
+    // kernel may write either (RFC 1624 section 3, `skb_checksum_help`).
+    "tcp.checksum_bad.expert",
+    "ip.checksum_bad.expert",
     "tcp.analysis.retransmission",
     "tcp.analysis.out_of_order",
     "tcp.analysis.lost_segment",
@@ -85,8 +96,6 @@ const FIELDS: [&str; 16] = [
 ];
 
 /// Bits of `tcp.flags`.
-const FIN: u32 = 0x01;
-const SYN: u32 = 0x02;
 const RST: u32 = 0x04;
 const ACK: u32 = 0x10;
 
@@ -104,8 +113,7 @@ impl Capture {
         let tcpdump = Process::spawn("nsenter", |command| {
             command.arg(format!("--net={}", host.path()));
             // As the user who started it; packet by packet, so that none waits in a buffer for more; and no more of
-            // each
-            // than a wire carries, so that the buffer has room for many.
+            // each than a wire carries, so that the buffer has room for many.
             command.args([
                 "tcpdump",
                 "-i",
@@ -130,10 +138,7 @@ impl Capture {
     /// Ends it, and has it read from the side of `reader`: only what others have sent is judged, since what this host
     /// sent itself was caught before it was finished.
     pub fn read(mut self, reader: IpAddr) -> Result<Reading> {
-        self.tcpdump.signal(Signal::SIGTERM)?;
-        self.tcpdump.wait(PATIENCE)?;
-        let said = self.said()?;
-        ensure!(said.contains("\n0 packets dropped by kernel"), "tcpdump has not seen all: {said}");
+        self.end()?;
         let mut reading = Reading::default();
         let mut ends: HashMap<(u32, bool), Said> = HashMap::new();
         let mut segments = 0;
@@ -155,6 +160,27 @@ impl Capture {
         }
         ensure!(segments > 0, "nothing was sent to {reader}");
         Ok(reading)
+    }
+
+    /// Ends it: what `speaker` has said last in it, in the only connection that it has there.
+    pub fn last_word_of(mut self, speaker: IpAddr) -> Result<LastWord> {
+        self.end()?;
+        let mut last = None;
+        for line in self.dissected()?.lines() {
+            let segment = Segment::parse(&line.split('\t').collect::<Vec<_>>())?;
+            if let (true, Some(acknowledged)) = (segment.sender == speaker, segment.acknowledged) {
+                last = Some(LastWord { next: segment.sequence.wrapping_add(segment.length), acknowledged });
+            }
+        }
+        last.with_context(|| format!("{speaker} has said nothing"))
+    }
+
+    fn end(&mut self) -> Result<()> {
+        self.tcpdump.signal(Signal::SIGTERM)?;
+        self.tcpdump.wait(PATIENCE)?;
+        let said = self.said()?;
+        ensure!(said.contains("\n0 packets dropped by kernel"), "tcpdump has not seen all: {said}");
+        Ok(())
     }
 
     /// A line per segment, a column per field.
@@ -182,9 +208,7 @@ impl Capture {
 
 impl Reading {
     fn opinions_of_tshark(&mut self, words: &[&str]) {
-        /// Of a `checksum.status`.
-        const BAD: &str = "0";
-        self.bad_checksums += u64::from(words[10] == BAD || words[11] == BAD);
+        self.bad_checksums += u64::from(!words[10].is_empty() || !words[11].is_empty());
         self.repeated += u64::from(!words[12].is_empty() || !words[13].is_empty());
         self.gaps += u64::from(!words[14].is_empty());
         self.acked_unseen += u64::from(!words[15].is_empty());
@@ -193,9 +217,13 @@ impl Reading {
     /// Whether what arrives fits what the reader has said.
     fn against_the_reader(&mut self, segment: &Segment, reader: &Said) {
         let end = segment.sequence.wrapping_add(segment.length);
+        // A FIN is no byte: Linux lets it follow the last one that fits (`tcp_mss_split_point`).
         let is_beyond = |window_end| segment.length > 0 && is_before(window_end, end);
         self.beyond_window += u64::from(reader.window_end.is_some_and(is_beyond));
-        let is_strange = |(_, echo)| !segment.is_reset && !reader.timestamps.contains(&echo);
+        // A segment without ACK echoes nothing (RFC 7323 section 3.2), such as a SYN that was sent twice; and Linux
+        // takes zero for no echo (`tcp_ack_update_rtt`).
+        let has_echo = segment.acknowledged.is_some() && !segment.is_reset;
+        let is_strange = |(_, echo)| has_echo && echo != 0 && !reader.timestamps.contains(&echo);
         self.strange_echoes += u64::from(segment.timestamp.is_some_and(is_strange));
     }
 
@@ -216,7 +244,7 @@ impl Segment {
             sender: if words[0].is_empty() { words[1] } else { words[0] }.parse()?,
             stream: number(2)?,
             sequence: number(3)?,
-            length: number(4)? + u32::from(flags & SYN > 0) + u32::from(flags & FIN > 0),
+            length: number(4)?,
             acknowledged: if flags & ACK > 0 { Some(number(5)?) } else { None },
             window: number(6)?,
             timestamp,

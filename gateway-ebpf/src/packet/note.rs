@@ -10,27 +10,39 @@ use crate::maps::WAY_EVENTS;
 /// The longest segment, in bytes.
 const SEGMENT_MAX: u64 = 64 << 10;
 
+/// How far an acknowledgement may lag behind a later one, in bytes: the largest window that Linux offers (`tcp_rmem`),
+/// and more.
+const OLD_MAX: u32 = 8 << 20;
+
 /// Notes what the receiver will accept of a segment.
 #[inline(always)]
 pub fn note(segment: &Segment, ack: u32, window: u32, index: u32, way: &Shared, back: &Shared) {
-    // SAFETY: the helper takes nothing.
-    let now = unsafe { bpf_ktime_get_coarse_ns() };
-    store!(way, active_ns, now);
     store!(way, packets, load!(way, packets) + 1);
     let acked = load!(back, acked) as u32;
     let finned = u32::from(segment.flags & FIN != 0);
     let end = segment.seq.wrapping_add(segment.len).wrapping_add(finned);
     // Linux takes all of a segment that begins in the window (`tcp_sequence`, until 6.17).
     let fits = u64::from(end.wrapping_sub(acked)) <= load!(back, window) + SEGMENT_MAX;
-    // A SYN within a connection is answered, and changes nothing (RFC 5961 section 4).
+    // What begins a connection was made a question.
     if !fits || segment.flags & SYN != 0 {
         return;
     }
-    let mut tell = false;
     // Newer than the last acknowledgement, and not beyond what could be sent. Two processors may note segments of one
     // direction at a time, of which one is lost then: its acknowledgement makes up for it.
-    let allowed = load!(way, window) + SEGMENT_MAX;
-    if segment.flags & ACK != 0 && u64::from(ack.wrapping_sub(load!(way, acked) as u32)) <= allowed {
+    let ahead = ack.wrapping_sub(load!(way, acked) as u32);
+    let acknowledges = segment.flags & ACK != 0;
+    let is_newer = acknowledges && u64::from(ahead) <= load!(way, window) + SEGMENT_MAX;
+    let is_older = acknowledges && ahead.wrapping_neg() <= OLD_MAX;
+    // Its receiver drops a segment that acknowledges what it cannot have sent, or nothing (RFC 5961 section 5.2); not
+    // a reset.
+    if !is_newer && !is_older && segment.flags & RST == 0 {
+        return;
+    }
+    // SAFETY: the helper takes nothing.
+    let now = unsafe { bpf_ktime_get_coarse_ns() };
+    store!(way, active_ns, now);
+    let mut tell = false;
+    if is_newer {
         store!(way, acked, u64::from(ack));
         let sent = load!(back, end);
         let unseen = ack.wrapping_sub(sent as u32);

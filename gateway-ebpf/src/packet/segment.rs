@@ -53,7 +53,7 @@ pub fn options(
     back: &Shared,
     sum: &mut Sum,
 ) -> Option<()> {
-    // The ends answer a SYN within a connection with an acknowledgement (RFC 5961 section 4), whatever its options.
+    // What becomes of a SYN is answered whatever its options.
     if segment.flags & SYN != 0 {
         return Some(());
     }

@@ -19,6 +19,7 @@ use hashbrown::HashMap;
 
 use super::packet::Keeper;
 use super::{Engine, Reason};
+use crate::config::AddressBook;
 use crate::route::SandboxId;
 use crate::sys::FlowArray;
 use admission::Admission;
@@ -125,18 +126,18 @@ impl LiveStreams {
         self.sessions.admit(client, sandbox, caps)
     }
 
-    /// Enters an established stream. It leaves when the guard is dropped.
+    /// Enters an established stream. It leaves when the guard is dropped. The endpoint comes with who named it.
     #[must_use]
     pub fn open(
         self: &Arc<Self>,
         permit: Permit,
         worker: usize,
         client: SocketAddr,
-        endpoint: SocketAddr,
+        (endpoint, book): (SocketAddr, Option<AddressBook>),
         engine: Engine,
     ) -> StreamGuard {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let record = Arc::new(Record::new(id, permit.sandbox.clone(), client, endpoint, engine));
+        let record = Arc::new(Record::new(id, permit.sandbox.clone(), client, (endpoint, book), engine));
         let shard = worker % self.shards.len();
         locked(&self.shards[shard]).records.insert(id, Arc::clone(&record));
         let (request_id, promotions) = (String::new(), Cell::new(0));
@@ -181,11 +182,11 @@ impl LiveStreams {
             || self.keeper().is_some_and(|keeper| keeper.close(id, reason))
     }
 
-    /// Closes the streams of a sandbox.
-    pub fn close_sandbox(&self, sandbox: &SandboxId, reason: Reason) {
-        self.close_where(reason, |record| record.sandbox == *sandbox);
+    /// Closes the streams of a sandbox that `book` no longer has. Who was found by other means is not concerned.
+    pub fn close_sandbox(&self, sandbox: &SandboxId, book: AddressBook, reason: Reason) {
+        self.close_where(reason, |record| record.book == Some(book) && record.sandbox == *sandbox);
         if let Some(keeper) = self.keeper() {
-            keeper.close_sandbox(sandbox, reason);
+            keeper.close_sandbox(sandbox, book, reason);
         }
     }
 
@@ -197,18 +198,16 @@ impl LiveStreams {
         }
     }
 
-    /// The sandboxes that have live streams, each once.
+    /// The sandboxes from `book` that have live streams; one with several of them more than once.
     #[must_use]
-    pub fn sandboxes(&self) -> Vec<SandboxId> {
-        let mut sandboxes: Vec<_> = self
-            .shards
-            .iter()
-            .flat_map(|shard| locked(shard).records.values().map(|record| record.sandbox.clone()).collect::<Vec<_>>())
-            .chain(self.keeper().map(|keeper| keeper.sandboxes()).unwrap_or_default())
-            .collect();
-        sandboxes.sort_unstable();
-        sandboxes.dedup();
-        sandboxes
+    pub fn sandboxes(&self, book: AddressBook) -> Vec<SandboxId> {
+        let of_shard = |shard: &Mutex<Shard>| {
+            let shard = locked(shard);
+            let from_book = shard.records.values().filter(|record| record.book == Some(book));
+            from_book.map(|record| record.sandbox.clone()).collect::<Vec<_>>()
+        };
+        let spliced = self.keeper().map(|keeper| keeper.sandboxes(book)).unwrap_or_default();
+        self.shards.iter().flat_map(of_shard).chain(spliced).collect()
     }
 
     /// Lets the stream with this number go into the kernel, or brings it back for good; false where there is none.
@@ -325,6 +324,12 @@ impl StreamGuard {
     /// Says where the upstream is now.
     pub fn set_endpoint(&self, endpoint: SocketAddr) {
         self.record.set_endpoint(endpoint);
+    }
+
+    /// Who knows its sandbox's address.
+    #[must_use]
+    pub fn book(&self) -> Option<AddressBook> {
+        self.record.book
     }
 
     /// Says which request opened it.
