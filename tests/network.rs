@@ -111,6 +111,13 @@ impl World {
         }
     }
 
+    /// Packets that were dropped while their stream was taken over.
+    fn held(&self) -> u64 {
+        let Self::Gateway(bridge) = self else { return 0 };
+        let held = bridge.gateway.metric("gateway_packets_unspliced_total", &[("reason", "held")]);
+        held.unwrap() as u64
+    }
+
     /// The sum of a TCP counter over the ends' hosts.
     fn counted_at_ends(&self, name: &str) -> u64 {
         let hosts = self.hosts();
