@@ -112,10 +112,13 @@ impl World {
     }
 
     /// Packets that were dropped while their stream was taken over.
-    fn held(&self) -> u64 {
-        let Self::Gateway(bridge) = self else { return 0 };
-        let held = bridge.gateway.metric("gateway_packets_unspliced_total", &[("reason", "held")]);
-        held.unwrap() as u64
+    fn held(&self) -> f64 {
+        match self {
+            Self::Gateway(bridge) if bridge.path().engine == "packet" => {
+                bridge.gateway.metric("gateway_packets_unspliced_total", &[("reason", "held")]).unwrap()
+            }
+            _ => 0.0,
+        }
     }
 
     /// The sum of a TCP counter over the ends' hosts.

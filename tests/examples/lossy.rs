@@ -29,7 +29,7 @@ fn main() -> Result<()> {
             // Each round begins with the other one.
             for who in [round % 2, 1 - round % 2] {
                 let streams = if who == 0 { direct.streams() } else { packet.streams(STREAMS) }?;
-                measured[who] = megabytes_per_second(streams)?;
+                measured[who] = megabytes_per_second(&streams)?;
                 speeds[who].push(measured[who]);
             }
             ratios.push(measured[1] / measured[0]);
@@ -78,7 +78,7 @@ impl Direct {
 }
 
 /// All pods speak at once; until the last client has heard everything.
-fn megabytes_per_second(streams: Vec<Ends>) -> Result<f64> {
+fn megabytes_per_second(streams: &[Ends]) -> Result<f64> {
     fn say(mut pod: &TcpStream) -> Result<()> {
         Ok(pod.write_all(&vec![7; BYTES_PER_STREAM])?)
     }
