@@ -6,11 +6,18 @@
 mod account;
 mod apart;
 mod before;
+mod crowd;
+mod drain;
 mod ends;
 mod exec;
 mod frames;
+mod held;
+mod lookups;
 mod redial;
+mod routes;
 mod shell;
+mod states;
+mod subprotocol;
 
 use gateway_tests::gateway::{Gateway, GatewayBuilder};
 use gateway_tests::need::{Need, is_missing};
@@ -85,6 +92,11 @@ impl Fleet {
     /// Says that a sandbox is nowhere from now on.
     fn remove(&self, sandbox: &str) {
         self.command(&["HDEL", "vnc_sandboxes", &format!("Sandbox_ID_{sandbox}")]);
+    }
+
+    /// Says in which state a sandbox is from now on.
+    fn state(&self, sandbox: &str, state: &str) {
+        self.command(&["HSET", "vnc_sandboxes_state", &format!("Sandbox_ID_{sandbox}"), state]);
     }
 
     fn command(&self, words: &[&str]) {

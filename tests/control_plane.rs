@@ -11,18 +11,18 @@ use crate::scene::{OK, builder, get, ok, until};
 
 /// What it answers by the id that it is asked for; 404 for all others.
 #[derive(Clone, Default)]
-struct Said(Arc<Mutex<HashMap<String, (u16, String)>>>);
+pub(crate) struct Said(Arc<Mutex<HashMap<String, (u16, String)>>>);
 
 impl Said {
-    fn say(&self, id: &str, status: u16, body: impl Into<String>) {
+    pub(crate) fn say(&self, id: &str, status: u16, body: impl Into<String>) {
         self.0.lock().unwrap().insert(id.to_owned(), (status, body.into()));
     }
 
-    fn place(&self, id: &str, pod: &Pod, ttl: u32) {
+    pub(crate) fn place(&self, id: &str, pod: &Pod, ttl: u32) {
         self.say(id, 200, format!(r#"{{"endpoint":"{}","ttl":{ttl}}}"#, pod.address()));
     }
 
-    fn serve(&self) -> Pod {
+    pub(crate) fn serve(&self) -> Pod {
         let said = self.clone();
         let pod = Pod::start(move |request, connection| {
             let id = request.target().strip_prefix("/resolve/").unwrap_or_default();
@@ -88,6 +88,20 @@ fn an_answer_holds_for_its_time_to_live() {
     assert_eq!(ask(&gateway, "2").text(), "other");
 }
 
+/// Trap 33: a change is seen by the first request behind the time to live, and no use of the old answer renews that.
+#[test]
+fn the_next_request_follows_once_the_time_to_live_is_over() {
+    let (said, pod, other) = (Said::default(), Pod::answering(OK).unwrap(), Pod::answering(ok("", "other")).unwrap());
+    let control_plane = said.serve();
+    let gateway = gateway(&control_plane);
+    said.place("1", &pod, 1);
+    assert_eq!(ask(&gateway, "1").text(), "ok");
+    said.place("1", &other, 100);
+    until("the other pod, however often the old one is asked", || ask(&gateway, "1").text() == "other");
+    assert_eq!(ask(&gateway, "1").text(), "other");
+    assert_eq!(control_plane.requests().len(), 2, "each answer was asked for once");
+}
+
 #[test]
 fn clients_that_ask_at_once_share_one_question() {
     let (pod, gate) = (Pod::answering(OK).unwrap(), Gate::default());
@@ -123,6 +137,24 @@ fn known_sandboxes_outlive_the_control_plane() {
     assert_eq!(ask(&gateway, "1").text(), "ok");
     assert_eq!(ask(&gateway, "2").field("x-gateway-error"), Some("directory_unavailable"));
     assert_eq!(gateway.readiness().unwrap(), 503);
+}
+
+/// Trap 37: it comes back without a restart, for sandboxes old and new.
+#[test]
+fn a_control_plane_that_comes_back_is_believed_again() {
+    let (said, pod) = (Said::default(), Pod::answering(OK).unwrap());
+    let control_plane = said.serve();
+    let gateway = gateway(&control_plane);
+    for id in ["1", "2"] {
+        said.say(id, 500, "");
+    }
+    assert_eq!(ask(&gateway, "1").field("x-gateway-error"), Some("directory_unavailable"));
+    assert_eq!(gateway.readiness().unwrap(), 503);
+    for id in ["1", "2"] {
+        said.place(id, &pod, 100);
+    }
+    until("readiness, although nobody asks", || gateway.readiness().unwrap() == 200);
+    assert_eq!([ask(&gateway, "1").text(), ask(&gateway, "2").text()], ["ok", "ok"]);
 }
 
 /// Trap 32: the streams of a sandbox that ends are closed although nobody asks for it.

@@ -4,6 +4,7 @@
 mod coherence;
 mod descriptors;
 mod endpoints;
+mod moved;
 mod outage;
 mod server;
 mod streams;

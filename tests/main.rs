@@ -1,7 +1,11 @@
 //! The list of stories.
 
 #[cfg(test)]
+mod access;
+#[cfg(test)]
 mod admin;
+#[cfg(test)]
+mod applications;
 #[cfg(test)]
 mod broker;
 #[cfg(test)]
@@ -25,6 +29,8 @@ mod header;
 #[cfg(test)]
 mod http_rules;
 #[cfg(test)]
+mod isolation;
+#[cfg(test)]
 mod kernel;
 #[cfg(test)]
 mod limits;
@@ -36,6 +42,8 @@ mod many_streams;
 mod network;
 #[cfg(test)]
 mod program;
+#[cfg(test)]
+mod restart;
 #[cfg(test)]
 mod routes;
 #[cfg(test)]

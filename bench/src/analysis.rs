@@ -99,6 +99,34 @@ mod tests {
         assert!(same.text().ends_with("no difference seen)"));
     }
 
+    /// How many of a thousand comparisons see a difference where one side needs `factor` times what the other does, of
+    /// which each measurement has up to `noise` of its own, and of all rounds the machine up to 30 %.
+    fn seen(rounds: usize, factor: f64, noise: f64) -> usize {
+        let mut state = 0;
+        // From -1 to 1.
+        let mut random = move || {
+            state += 1;
+            (crate::load::size::mixed(state) >> 11) as f64 / f64::from(1 << 26) / f64::from(1 << 26) - 1.0
+        };
+        let mut round = |factor: f64, machine: f64| 40.0 * factor * machine * (1.0 + noise * random());
+        let mut machine = (1..).map(|number| 1.0 + 0.3 * f64::from(number % 7 - 3) / 3.0);
+        let mut comparison = || {
+            let pair = |_| machine.next().map(|machine| (round(factor, machine), round(1.0, machine)));
+            let (costs, base): (Vec<f64>, Vec<f64>) = (0..rounds).filter_map(pair).unzip();
+            Ratio::of(&costs, &base)
+        };
+        (0..1000).filter(|_| comparison().is_seen()).count()
+    }
+
+    #[test]
+    fn five_percent_are_nearly_always_seen_and_nothing_is_seldom_seen() {
+        for rounds in [5, 10] {
+            let (difference, nothing) = (seen(rounds, 1.05, 0.03), seen(rounds, 1.0, 0.03));
+            assert!(difference >= 900, "{difference} of 1000 with {rounds} rounds");
+            assert!(nothing <= 80, "{nothing} of 1000 with {rounds} rounds");
+        }
+    }
+
     #[test]
     fn the_interval_is_the_sign_tests() {
         assert_eq!(spread(&[5.0, 1.0, 4.0, 2.0, 3.0]), (1.0, 5.0));

@@ -8,9 +8,12 @@ pub(crate) mod client;
 pub(crate) mod crowd;
 pub(crate) mod pattern;
 pub(crate) mod pod;
+pub(crate) mod size;
 
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
+
+use size::Size;
 
 /// Bytes of a message's header: its length, the answer's length, the stream's seed.
 pub(crate) const HEADER_BYTES: usize = 12;
@@ -22,15 +25,22 @@ pub(crate) const MESSAGE_BYTES_MAX: u32 = 16 << 20;
 pub(crate) const UP_OFFSET: u64 = 7919;
 
 /// What all streams of a client do for a while.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Run {
     /// Bytes of a message, header included.
     pub(crate) up: u32,
     /// Bytes of its answer.
-    pub(crate) down: u32,
+    pub(crate) down: Size,
+    /// Only that many of the client's streams take part; `None`: all.
+    pub(crate) streams: Option<usize>,
     /// Messages per second of this client, all its streams together, whether or not answers come: an open loop. `None`:
     /// each stream sends when its answer has come.
     pub(crate) per_second: Option<f64>,
+    /// Whether a stream holds a message back until the answer to the one before is complete, as a viewer asks for the
+    /// next update only when it has got the last. The time it is held back counts.
+    pub(crate) is_pull: bool,
+    /// Bytes per second that each stream reads, until the end; then it takes what is left. `None`: what comes.
+    pub(crate) reads_per_second: Option<u32>,
     /// What passes before anything counts.
     pub(crate) lead_millis: u64,
     pub(crate) millis: u64,

@@ -1,11 +1,15 @@
 //! The bench suite: what the gateway costs, side by side with the same traffic without it.
 
 mod analysis;
+mod compare;
+mod congestion;
 mod cpu;
 mod load;
 mod peer;
+mod plan;
 mod report;
 mod scenario;
+mod soaker;
 mod subject;
 mod suite;
 #[cfg(test)]
@@ -16,18 +20,23 @@ mod web;
 use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, ExitCode};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
 use gateway_tests::{memory, target};
 
 use load::crowd;
-use suite::{Effort, Results};
+use subject::Subject;
+use suite::{Effort, Results, Wanted};
+use topology::{Network, keeper};
 
 /// Measure the gateway beside the same traffic without it. Say what to measure, or nothing for everything.
 #[derive(Parser)]
+#[command(
+    after_help = "`compare RUN RUN` tells whether the results in two folders agree within the spread they state."
+)]
 struct Options {
     /// Five short rounds of the most important cases instead of ten of all.
     #[arg(long)]
@@ -35,42 +44,100 @@ struct Options {
     /// Two rounds of a tenth of a second, which measure nothing, and show that the suite works.
     #[arg(long, conflicts_with = "quick")]
     smoke: bool,
+    /// Minutes that everything may take: rounds become shorter, and what there is no time for is skipped by name.
+    /// Without it 9.5 with `--quick`, otherwise 150.
+    #[arg(long, value_name = "MINUTES", value_parser = minutes)]
+    budget: Option<f64>,
+    /// Where clients, gateway and pods are.
+    #[arg(long, value_enum, default_value_t = Topology::Loopback)]
+    topology: Topology,
+    /// Only these subjects beside `direct`, by their names in the tables; repeatable.
+    #[arg(long = "subject", value_name = "NAME")]
+    subjects: Vec<String>,
+    /// What this program tells itself once it has built the network: the suite is to run here.
+    #[arg(long, hide = true, value_name = "NETWORK", value_parser = |text: &str| anyhow::Ok(Network::from(text)))]
+    within: Option<Network>,
     #[arg(value_parser = clap::builder::PossibleValuesParser::new(scenario::SCENARIOS))]
     scenarios: Vec<String>,
 }
 
-fn main() -> Result<()> {
+/// See [`Network`].
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Topology {
+    /// All on this machine's loopback, which flatters some engines.
+    Loopback,
+    /// Three hosts joined by veth: network namespaces, which only root may make.
+    Namespaces,
+}
+
+fn main() -> Result<ExitCode> {
     memory::raise_descriptor_limit()?;
-    // The roles of the processes that the suite starts; not for people, hence not among the options.
-    match std::env::args().nth(1).as_deref() {
-        Some("client") => return crowd::obey(),
-        Some("pod") => return crowd::be_pod(false),
-        Some("web-pod") => return crowd::be_pod(true),
-        // What `cargo xtask bench` asks for before it measures, and the check of what it got.
-        Some("peer-packages") => return Ok(writeln!(io::stdout(), "{}", peer::packages())?),
-        Some("install-peers") => return peer::install(),
-        Some("check-peers") => return peer::check::run(),
-        _ => {}
+    if let Some(ended) = std::env::args().nth(1).and_then(|role| play(&role)) {
+        return ended.map(|()| ExitCode::SUCCESS);
     }
     let options = Options::parse();
-    let results = suite::run(&subject::all(), &options.scenarios, options.effort())?;
-    write(&results)
+    let Some(network) = &options.within else {
+        congestion::settle()?;
+        return keeper::keep(options.topology == Topology::Namespaces);
+    };
+    keeper::unblock_signals()?;
+    let wanted = Wanted { network, subjects: &options.subjects()?, scenarios: &options.scenarios };
+    let results = suite::run(&wanted, options.effort())?;
+    write(&results)?;
+    Ok(if results.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The roles of the processes that the suite starts; not for people, hence not among the options.
+fn play(role: &str) -> Option<Result<()>> {
+    Some(match role {
+        "client" => crowd::obey(),
+        "pod" => crowd::be_pod(false),
+        "web-pod" => crowd::be_pod(true),
+        "soaker" => soaker::soak(),
+        "compare" => compare::run(&std::env::args().skip(2).collect::<Vec<_>>()),
+        // What `cargo xtask bench` asks for before it measures, and the check of what it got.
+        "peer-packages" => writeln!(io::stdout(), "{}", peer::packages()).map_err(Into::into),
+        "install-peers" => peer::install(),
+        "check-peers" => peer::check::run(),
+        _ => return None,
+    })
 }
 
 impl Options {
+    fn subjects(&self) -> Result<Vec<Box<dyn Subject>>> {
+        let mut subjects = subject::all();
+        for wanted in &self.subjects {
+            ensure!(subjects.iter().any(|subject| subject.name() == *wanted), "there is no subject called {wanted}");
+        }
+        if !self.subjects.is_empty() {
+            // The first is what the others are compared with.
+            let mut number = 0..;
+            subjects.retain(|subject| number.next() == Some(0) || self.subjects.contains(&subject.name()));
+        }
+        Ok(subjects)
+    }
+
     fn effort(&self) -> Effort {
-        let effort = |rounds, round, lead, streams_max| Effort {
+        let effort = |rounds, round, lead, minutes: f64| Effort {
             rounds,
             round: Duration::from_millis(round),
             lead: Duration::from_millis(lead),
             is_quick: self.quick || self.smoke,
-            streams_max,
+            streams_max: usize::MAX,
+            budget: Some(Duration::from_secs_f64(60.0 * self.budget.unwrap_or(minutes))),
         };
         match (self.smoke, self.quick) {
-            (true, _) => effort(2, 50, 10, 64),
-            (_, true) => effort(5, 500, 100, usize::MAX),
-            _ => effort(10, 1500, 200, usize::MAX),
+            (true, _) => Effort { streams_max: 64, budget: None, ..effort(2, 50, 10, 0.0) },
+            (_, true) => effort(5, 800, 80, 9.5),
+            _ => effort(10, 1500, 200, 150.0),
         }
+    }
+}
+
+fn minutes(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(minutes) if (0.0..=1e4).contains(&minutes) => Ok(minutes),
+        _ => Err("not a number of minutes".to_owned()),
     }
 }
 

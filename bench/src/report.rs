@@ -1,12 +1,16 @@
 //! What a run found, for people: a Markdown table, and a page with plots that needs nothing but itself.
 
+mod memory;
 mod page;
+mod plot;
 mod targets;
 
 use std::fmt::Write as _;
 
 use crate::analysis::{Ratio, median};
-use crate::suite::{CaseResult, Idle, Results, Sample, Series};
+use crate::suite::capacity::{BOUND_MILLIS, Carried};
+use crate::suite::phase::Sample;
+use crate::suite::{CaseResult, Results, Series};
 use crate::web::STAGES;
 
 pub(crate) use page::html;
@@ -14,23 +18,32 @@ pub(crate) use page::html;
 /// A number of a sample, how it is called, and in which cases it means something.
 type Figure = (&'static str, fn(&Sample) -> f64);
 
-const CLOSED: [Figure; 4] = [
+const CLOSED: [Figure; 6] = [
     ("messages/s", |sample| sample.per_second),
     ("CPU us", |sample| sample.cpu_micros),
-    ("of it the subject", |sample| sample.subject_micros),
-    ("kernel threads", |sample| sample.kernel_micros),
+    ("subject", |sample| sample.subject_micros),
+    ("io-wq", |sample| sample.io_wq_micros),
+    ("kworker", |sample| sample.kworker_micros),
+    ("softirq", |sample| sample.softirq_micros),
 ];
 
 /// Of visits, which have no open loop beside the closed one.
-const WEB: [Figure; 4] = [
+const WEB: [Figure; 7] = [
     ("visits/s", |sample| sample.per_second),
     ("CPU us", |sample| sample.cpu_micros),
-    ("of it the subject", |sample| sample.subject_micros),
+    ("subject", |sample| sample.subject_micros),
+    ("io-wq", |sample| sample.io_wq_micros),
+    ("kworker", |sample| sample.kworker_micros),
+    ("softirq", |sample| sample.softirq_micros),
     ("p99 us", |sample| sample.p99),
 ];
 
-const PACED: [Figure; 4] = [
+const PACED: [Figure; 8] = [
     ("CPU us", |sample| sample.cpu_micros),
+    ("subject", |sample| sample.subject_micros),
+    ("io-wq", |sample| sample.io_wq_micros),
+    ("kworker", |sample| sample.kworker_micros),
+    ("softirq", |sample| sample.softirq_micros),
     ("p50 us", |sample| sample.p50),
     ("p99 us", |sample| sample.p99),
     ("p99.9 us", |sample| sample.p999),
@@ -38,9 +51,15 @@ const PACED: [Figure; 4] = [
 
 /// Tables of everything.
 pub(crate) fn markdown(results: &Results, title: &str) -> String {
-    let mut out = format!("# Bench {title}\n\n{}.\n", results.machine);
+    let mut out = format!("# Bench {title}\n\n{}. Commit {}.\n", results.machine, results.commit);
     out += "\nMedians of interleaved rounds. A ratio is to `direct`, round by round: its median, and where the true \
-            one lies by the sign test. CPU is the whole machine's per message.\n";
+            one lies by the sign test. CPU is the whole machine's per message, steal excluded. Of it: `subject`, the \
+            threads of the subject's processes; `io-wq`, the kernel's threads inside them; `kworker`, those of its \
+            queues. What is left is clients and pods. `softirq` is time in interrupts, on whatever thread, and so part \
+            of the others.\n";
+    for (name, why) in &results.failed {
+        let _ = write!(out, "\nFAILED: {name}: {why}\n");
+    }
     for (name, why) in &results.skipped {
         let _ = write!(out, "\nSkipped: {name}: {why}\n");
     }
@@ -48,8 +67,8 @@ pub(crate) fn markdown(results: &Results, title: &str) -> String {
         let _ = write!(out, "\n## {} {}\n", case.scenario, case.name);
         if case.series.iter().any(|series| !series.closed.is_empty()) {
             out += "\nAs much as it takes (closed loop):\n\n";
-            let figures = if case.bytes == 0 { WEB } else { CLOSED };
-            table(&mut out, case, &figures, |series| &series.closed);
+            let figures: &[Figure] = if case.bytes == 0 { &WEB } else { &CLOSED };
+            table(&mut out, case, figures, |series| &series.closed);
             stages(&mut out, case);
         }
         if case.scenario == "bulk" {
@@ -59,10 +78,23 @@ pub(crate) fn markdown(results: &Results, title: &str) -> String {
             let rate = case.series.first().map_or(0.0, |series| value(&series.paced, |sample| sample.per_second));
             let _ = write!(out, "\nAt {rate:.0} messages/s for everybody (open loop, from the intended time):\n\n");
             table(&mut out, case, &PACED, |series| &series.paced);
+            per_stream(&mut out, case);
         }
     }
+    carried(&mut out, &results.carried);
     if !results.idle.is_empty() {
-        idle(&mut out, &results.idle);
+        memory::table(&mut out, &results.idle);
+    }
+    steal(&mut out, &results.cases);
+    for soaked in &results.soaked {
+        let (by_idle, by_soaker) = (median(&soaked.by_idle), median(&soaked.by_soaker));
+        let ratio = Ratio::of(&soaked.by_soaker, &soaked.by_idle).text();
+        let _ = write!(
+            out,
+            "\nCross-check, {} with 5,000 messages/s: {by_idle:.1} us of CPU per message by the kernel's idle time, \
+             {by_soaker:.1} us by what a soaker got: {ratio}.\n",
+            soaked.subject
+        );
     }
     out + &targets::table(results)
 }
@@ -84,6 +116,49 @@ fn table(out: &mut String, case: &CaseResult, figures: &[Figure], samples: fn(&S
         let is_base = series.subject == case.series[0].subject;
         let ratio = || Ratio::of(&costs(series), &costs(&case.series[0])).text();
         let _ = writeln!(out, " {} |", if is_base { "1".to_owned() } else { ratio() });
+    }
+}
+
+/// What a stream costs the machine per second, where messages are spread over streams as people would.
+fn per_stream(out: &mut String, case: &CaseResult) {
+    if case.streams == 0 {
+        return;
+    }
+    *out += "\n| subject | CPU us per stream and second |\n|---|---:|\n";
+    for series in &case.series {
+        let cost = value(&series.paced, |sample| sample.cpu_micros * sample.per_second / case.streams as f64);
+        let _ = writeln!(out, "| {} | {cost:.1} |", series.subject);
+    }
+}
+
+/// How many streams everybody carries.
+fn carried(out: &mut String, carried: &[Carried]) {
+    let Some(direct) = carried.first() else { return };
+    let _ = write!(
+        out,
+        "\n## vnc streams carried\n\nActive streams (those of the mix that are not idle) at which 99 % of the updates \
+         come within {BOUND_MILLIS:.0} ms.\n\n\
+         | subject | streams | ratio | CPU us per stream and second |\n|---|---:|---|---:|\n"
+    );
+    for one in carried {
+        let least = if one.is_at_most { "at least " } else { "" };
+        let ratio = Ratio::of(&one.streams, &direct.streams).text();
+        let (streams, cost) = (median(&one.streams), median(&one.cpu_micros));
+        let _ = writeln!(out, "| {} | {least}{streams:.0} | {ratio} | {cost:.0} |", one.subject);
+    }
+}
+
+/// What the hypervisor gave to others while it was measured; no figure has it.
+fn steal(out: &mut String, cases: &[CaseResult]) {
+    let samples = cases.iter().flat_map(|case| &case.series).flat_map(|s| s.closed.iter().chain(&s.paced));
+    let steal: Vec<f64> = samples.map(|sample| sample.steal_percent).collect();
+    if !steal.is_empty() {
+        let greatest = steal.iter().copied().fold(0.0, f64::max);
+        let _ = write!(
+            out,
+            "\nSteal, which is in no figure: {:.1} % of a processor in the median phase, {greatest:.1} % at worst.\n",
+            median(&steal)
+        );
     }
 }
 
@@ -113,41 +188,22 @@ fn value(samples: &[Sample], figure: impl Fn(&Sample) -> f64) -> f64 {
     median(&samples.iter().map(figure).collect::<Vec<f64>>())
 }
 
-/// The kernel's share of `direct` is that of clients and pods, and is taken off everybody's.
-fn idle(out: &mut String, idle: &[Idle]) {
-    *out += "\n## idle\n\nBytes per stream: the kernel's slabs beyond those of clients and pods, and the resident \
-             set.\n\n\
-             | subject | streams | slabs | resident | sum |\n|---|---:|---:|---:|---:|\n";
-    let Some(direct) = idle.iter().find(|idle| idle.subject == "direct") else { return };
-    for subject in idle.iter().filter(|idle| idle.subject != "direct") {
-        for (step, base) in subject.steps.iter().zip(&direct.steps) {
-            let per_stream = |bytes: i64| bytes as f64 / step.0 as f64;
-            let (slabs, resident) = (per_stream(step.1 - base.1), per_stream(step.2));
-            let (name, streams) = (&subject.subject, step.0);
-            let _ = writeln!(out, "| {name} | {streams} | {slabs:.0} | {resident:.0} | {:.0} |", slabs + resident);
-        }
-        if let Some(why) = &subject.ended {
-            let _ = writeln!(out, "| {} | {why} | | | |", subject.subject);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::memory::tests::idle;
     use super::*;
+    use crate::suite::crosscheck::Soaked;
+    use crate::suite::phase::QUANTILES;
 
     fn sample(per_second: f64, cpu_micros: f64) -> Sample {
-        let (p50, p99, p999) = (10.0, 20.0, 30.0);
         Sample {
             per_second,
             cpu_micros,
             subject_micros: 1.0,
-            kernel_micros: 0.5,
-            steal_percent: 0.0,
-            p50,
-            p99,
-            p999,
-            stages: Vec::new(),
+            io_wq_micros: 0.25,
+            kworker_micros: 0.5,
+            softirq_micros: 4.0,
+            ..Sample::default()
         }
     }
 
@@ -158,33 +214,51 @@ mod tests {
             paced: Vec::new(),
         };
         let series = vec![series("direct", 1.0), series("copy", 2.0)];
-        let case = CaseResult { scenario: "echo", name: "256 B", bytes: 512, series };
-        let idle = |subject: &str, slabs, resident| Idle {
+        let case = CaseResult { bytes: 512, series, ..CaseResult::new("echo", "256 B") };
+        let carried = |(subject, streams, is_at_most): (&str, f64, bool)| Carried {
             subject: subject.to_owned(),
-            steps: vec![(1000, slabs, resident)],
-            ended: None,
+            streams: vec![streams; 5],
+            cpu_micros: vec![600.0; 5],
+            is_at_most,
         };
         Results {
             machine: "a machine".to_owned(),
             skipped: vec![("sozu".to_owned(), "not installed".to_owned())],
+            failed: vec![("bulk down".to_owned(), "a wrong byte in an answer".to_owned())],
             cases: vec![case],
             idle: vec![idle("direct", 8_000_000, 0), idle("copy", 16_000_000, 3_000_000)],
+            carried: [("direct", 2000.0, true), ("copy", 1500.0, false)].map(carried).into(),
+            soaked: vec![Soaked { subject: "direct".to_owned(), by_idle: vec![20.0; 5], by_soaker: vec![19.0; 5] }],
+            ..Results::default()
         }
     }
 
     #[test]
     fn tables_say_what_was_measured_and_what_was_skipped() {
         let text = markdown(&results(), "today");
-        assert!(text.contains("| copy | 500.0 | 40.0 | 1.0 | 0.5 | 1.999 (1.998 to 2.000) |"), "{text}");
-        assert!(text.contains("| copy | 1000 | 8000 | 3000 | 11000 |"), "{text}");
+        assert!(text.contains("| copy | 500.0 | 40.0 | 1.0 | 0.2 | 0.5 | 4.0 | 1.999 (1.998 to 2.000) |"), "{text}");
+        assert!(text.contains("| direct | at least 2000 | 1.000"), "{text}");
+        assert!(text.contains("| copy | 1500 | 0.750 (0.750 to 0.750) | 600 |"), "{text}");
+        assert!(text.contains("20.0 us of CPU per message by the kernel's idle time, 19.0 us by"), "{text}");
+        assert!(text.contains("| copy | 1000 | 8000 | 0 | 3000 | 0 | 11000 |"), "{text}");
+        assert!(text.contains("FAILED: bulk down: a wrong byte in an answer"), "{text}");
         assert!(text.contains("Skipped: sozu: not installed"), "{text}");
     }
 
     #[test]
     fn the_page_has_a_bar_per_subject_and_a_dot_per_round() {
-        let page = html(&results(), "today");
-        assert_eq!(page.matches("rx=\"2\"").count(), 4);
-        assert_eq!(page.matches("<polyline").count(), 2, "memory has a line per subject");
-        assert_eq!(page.matches("<circle").count(), 20);
+        let mut results = results();
+        let paced = |sample: &Sample| Sample { quantiles: vec![10.0; QUANTILES.len()], ..sample.clone() };
+        for series in &mut results.cases[0].series {
+            series.paced = series.closed.iter().map(paced).collect();
+        }
+        let page = html(&results, "today");
+        // Throughput, and CPU of both loops, of two subjects; what two carry, and for which CPU; the cross-check's two.
+        assert_eq!(page.matches("rx=\"2\"").count(), 6 + 4 + 2);
+        assert_eq!(page.matches("<circle").count(), 5 * (6 + 4 + 2));
+        assert_eq!(page.matches("class=\"part\"").count(), 4 * 4, "CPU is told apart by whose it is");
+        assert_eq!(page.matches("<polyline").count(), 2 + 1, "latency has a line per subject, and so has memory");
+        assert!(page.contains("class=\"failed\"") && page.contains("sozu"), "{page}");
+        assert!(page.contains("class=\"pending\""), "{page}");
     }
 }

@@ -1,10 +1,10 @@
 //! What stands between clients and pods while it is measured.
 
 use std::any::Any;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use gateway_tests::gateway::{self, Gateway};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -13,6 +13,8 @@ use crate::peer;
 
 /// What a subject is to serve: the sandbox with [`sandbox_id`] `n` listens at the n-th of `pods`, modulo their number.
 pub(crate) struct Scene<'a> {
+    /// The address on which clients are to be served, on a port of the subject's choice.
+    pub(crate) listen: IpAddr,
     pub(crate) pods: &'a [SocketAddr],
     /// Workers, threads or processes that a subject may spread its work over.
     pub(crate) workers: usize,
@@ -72,6 +74,7 @@ pub(crate) fn all() -> Vec<Box<dyn Subject>> {
         Engine { engine: "copy", io: "epoll" },
         Engine { engine: "splice", io: "auto" },
         Engine { engine: "sockmap", io: "auto" },
+        Engine { engine: "packet", io: "auto" },
         Engine { engine: "auto", io: "auto" },
     ];
     let mut all: Vec<Box<dyn Subject>> = vec![Box::new(Direct)];
@@ -113,7 +116,7 @@ impl Subject for Engine {
         if let Some(missing) = missing(self.engine)? {
             return Ok(Started::Skipped(missing));
         }
-        let mut builder = Gateway::builder();
+        let mut builder = Gateway::builder().listen(SocketAddr::new(scene.listen, 0).to_string());
         if let Some(redis) = scene.redis {
             builder = builder.redis(format!("redis://{redis}/"));
         } else {
@@ -136,11 +139,42 @@ fn missing(engine: &str) -> Result<Option<String>> {
         return Ok(None);
     }
     let output = Command::new(gateway::program()?).args(["probe", "--json"]).output()?;
-    let report: Value = serde_json::from_slice(&output.stdout)?;
-    let engines = report["engines"].as_array().into_iter().flatten();
-    Ok(match engines.into_iter().find(|report| report["engine"] == engine) {
-        None => Some("not in this build".to_owned()),
-        Some(report) if report["available"] == true => None,
-        Some(report) => Some(report["missing"].to_string()),
-    })
+    Ok(reasons(&serde_json::from_slice(&output.stdout).context("gateway probe")?, engine))
+}
+
+/// The gateway's own words, without what they stand in.
+fn reasons(report: &Value, engine: &str) -> Option<String> {
+    let mut engines = report["engines"].as_array().into_iter().flatten();
+    let Some(report) = engines.find(|report| report["engine"] == engine) else {
+        return Some("gateway probe does not know it".to_owned());
+    };
+    let missing = report["missing"].as_array().into_iter().flatten();
+    let reasons: Vec<&str> = missing.filter_map(|missing| missing["detail"].as_str()).collect();
+    (report["available"] != true).then(|| reasons.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_engine_that_cannot_run_has_the_reasons_of_the_probe() {
+        let missing = |detail| serde_json::json!({ "what": "build", "detail": detail });
+        let report = serde_json::json!({ "engines": [
+            { "engine": "copy", "available": true, "missing": [] },
+            { "engine": "packet", "available": false, "missing": [missing("not in this build"), missing("no bpffs")] },
+        ]});
+        assert_eq!(reasons(&report, "copy"), None);
+        assert_eq!(reasons(&report, "packet").unwrap(), "not in this build; no bpffs");
+        assert_eq!(reasons(&report, "quantum").unwrap(), "gateway probe does not know it");
+    }
+
+    #[test]
+    fn no_two_subjects_share_a_name() {
+        let mut names: Vec<String> = all().iter().map(|subject| subject.name()).collect();
+        let count = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), count);
+    }
 }

@@ -11,10 +11,12 @@ use std::thread;
 use std::time::Duration;
 
 use gateway_tests::bridge::read_head;
+use nix::time::{ClockId, clock_gettime};
 
 use crate::analysis::Ratio;
 use crate::load::client::Client;
 use crate::load::pattern::Pattern;
+use crate::load::size::Size;
 use crate::load::{Run, Tally, pod};
 
 const BYTES: u32 = 64;
@@ -55,7 +57,7 @@ fn answer(socket: &mut TcpStream, fault: Fault) {
 fn run(fault: Fault, per_second: Option<f64>, millis: u64) -> anyhow::Result<Tally> {
     let mut client = Client::new()?;
     client.open(pod(fault), "37579", 4711)?;
-    client.run(&Run { up: BYTES, down: BYTES, per_second, lead_millis: 0, millis })
+    client.run(&Run { up: BYTES, down: Size::Exactly(BYTES), per_second, millis, ..Run::default() })
 }
 
 fn count(tally: &Tally, is_counted: impl Fn(u64) -> bool) -> u64 {
@@ -122,6 +124,97 @@ fn what_is_slowed_is_seen_as_slower() {
     assert!(ratio.is_seen() && ratio.median < 0.5, "{ratio:?}");
 }
 
+/// What a proxy needs more than it should, for every message.
+const BURN: Duration = Duration::from_micros(20);
+
+/// Rounds until the verdict has to be there. In nearly every one the slowed proxy is slower by a third, so that it
+/// takes a handful; on a machine that does much else at the same time, some more.
+const ROUNDS_MAX: usize = 200;
+
+/// A proxy for one stream, which burns processor time before it passes a message on.
+fn proxy(to: SocketAddr, burn: Duration) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        let (mut client, _) = listener.accept().unwrap();
+        let mut pod = TcpStream::connect(to).unwrap();
+        client.set_nodelay(true).unwrap();
+        pod.set_nodelay(true).unwrap();
+        let (mut from_pod, mut to_client) = (pod.try_clone().unwrap(), client.try_clone().unwrap());
+        thread::spawn(move || std::io::copy(&mut from_pod, &mut to_client));
+        let mut buffer = [0; 4096];
+        while let Ok(count @ 1..) = client.read(&mut buffer) {
+            spin(burn);
+            if pod.write_all(&buffer[..count]).is_err() {
+                return;
+            }
+        }
+    });
+    address
+}
+
+/// Until this thread has been on a processor for so long: what others take of it meanwhile does not count.
+fn spin(time: Duration) {
+    let ran = || Duration::from(clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap());
+    let end = ran() + time;
+    while ran() < end {
+        std::hint::spin_loop();
+    }
+}
+
+#[test]
+fn a_proxy_that_burns_20_us_per_message_is_seen_as_slower() {
+    let through = |burn| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        thread::spawn(move || pod::serve(&listener));
+        let mut client = Client::new().unwrap();
+        client.open(proxy(address, burn), "37579", 4711).unwrap();
+        client
+    };
+    let (mut plain, mut slowed) = (through(Duration::ZERO), through(BURN));
+    let run = Run { up: BYTES, down: Size::Exactly(BYTES), millis: 20, ..Run::default() };
+    let cost = |client: &mut Client| 20e3 / client.run(&run).unwrap().messages.max(1) as f64;
+    let (mut base, mut costs) = (Vec::new(), Vec::new());
+    let verdict = loop {
+        // Each round begins with the other one.
+        if base.len() % 2 == 0 {
+            base.push(cost(&mut plain));
+            costs.push(cost(&mut slowed));
+        } else {
+            costs.push(cost(&mut slowed));
+            base.push(cost(&mut plain));
+        }
+        let ratio = Ratio::of(&costs, &base);
+        if base.len() >= ROUNDS_MAX || base.len() >= 10 && ratio.is_seen() {
+            break ratio;
+        }
+    };
+    assert!(verdict.low > 1.0, "{verdict:?} after {} rounds", base.len());
+}
+
+#[test]
+fn updates_are_asked_for_one_after_the_other_and_of_every_size() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || pod::serve(&listener));
+    let mut client = Client::new().unwrap();
+    for seed in 1..=4 {
+        client.open(address, "37579", seed).unwrap();
+    }
+    let down = Size::LogNormal { median: 20_000, deviation: 0.7, least: 5000, most: 80_000 };
+    let pull = Run { up: 24, down, per_second: Some(400.0), is_pull: true, millis: 300, ..Run::default() };
+    assert_eq!(count(&client.run(&pull).unwrap(), |_| true), 120, "every intended update comes");
+    // Two of the four at a time, as a search for the number that is carried does.
+    let half = Run { streams: Some(2), per_second: Some(200.0), ..pull.clone() };
+    assert_eq!(count(&client.run(&half).unwrap(), |_| true), 60);
+    // At 20 kB/s, what was asked for is there at the end only, when all of it is taken at once.
+    let slow = Run { is_pull: false, reads_per_second: Some(20_000), ..pull };
+    let tally = client.run(&slow).unwrap();
+    assert_eq!(count(&tally, |_| true), 120);
+    assert!(tally.messages < 20, "{} of 120 updates were read in time", tally.messages);
+}
+
 #[test]
 fn the_pod_answers_what_the_client_asks_for() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -132,7 +225,8 @@ fn the_pod_answers_what_the_client_asks_for() {
         client.open(address, "37579", seed).unwrap();
     }
     for (up, down, per_second) in [(16, 16, None), (100, 300_000, None), (300_000, 100, None), (64, 64, Some(500.0))] {
-        let tally = client.run(&Run { up, down, per_second, lead_millis: 0, millis: 100 }).unwrap();
+        let tally =
+            client.run(&Run { up, down: Size::Exactly(down), per_second, millis: 100, ..Run::default() }).unwrap();
         assert!(count(&tally, |_| true) >= 20, "{up} {down}: {tally:?}");
     }
 }

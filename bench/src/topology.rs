@@ -7,6 +7,9 @@
 //!   client 10.0.1.2 ------ 10.0.1.1 gateway 10.0.2.1 ------ 10.0.2.2 pod
 //! ```
 
+pub(crate) mod keeper;
+
+use std::fmt;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
@@ -24,10 +27,92 @@ const NAMES: &str = "/run/netns";
 /// What all our namespaces begin with; the process id and the role follow.
 const PREFIX: &str = "sgbench";
 
+const CONGESTION_CONTROL: &str = "/proc/sys/net/ipv4/tcp_congestion_control";
+
 const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 0, 1, 2);
 const GATEWAY_TO_CLIENT: Ipv4Addr = Ipv4Addr::new(10, 0, 1, 1);
 const GATEWAY_TO_POD: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 1);
 const POD: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
+
+/// Where clients, subjects and pods are. The suite itself is always where the subjects are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Network {
+    /// All on this machine's loopback.
+    Loopback,
+    /// On the three hosts whose names begin like this.
+    ThreeHosts(String),
+}
+
+impl Network {
+    /// Where subjects listen for clients.
+    pub(crate) fn gateway(&self) -> IpAddr {
+        match self {
+            Self::Loopback => Ipv4Addr::LOCALHOST.into(),
+            Self::ThreeHosts(_) => GATEWAY_TO_CLIENT.into(),
+        }
+    }
+
+    /// Where pods listen for subjects.
+    pub(crate) fn pod(&self) -> IpAddr {
+        match self {
+            Self::Loopback => Ipv4Addr::LOCALHOST.into(),
+            Self::ThreeHosts(_) => POD.into(),
+        }
+    }
+
+    /// The words that start a program among the clients, where those are not here.
+    pub(crate) fn at_client(&self) -> Vec<String> {
+        self.at("client")
+    }
+
+    /// The same among the pods.
+    pub(crate) fn at_pod(&self) -> Vec<String> {
+        self.at("pod")
+    }
+
+    fn at(&self, role: &str) -> Vec<String> {
+        match self {
+            Self::Loopback => Vec::new(),
+            Self::ThreeHosts(prefix) => at(&name(prefix, role)).into(),
+        }
+    }
+
+    /// For the head of a report.
+    pub(crate) fn describe(&self) -> &'static str {
+        match self {
+            Self::Loopback => "clients, gateway and pods on one loopback",
+            Self::ThreeHosts(_) => "clients, gateway and pods on three hosts (network namespaces) joined by veth",
+        }
+    }
+}
+
+/// As the command line of the suite has it.
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Loopback => LOOPBACK,
+            Self::ThreeHosts(prefix) => prefix,
+        })
+    }
+}
+
+impl From<&str> for Network {
+    fn from(text: &str) -> Self {
+        if text == LOOPBACK { Self::Loopback } else { Self::ThreeHosts(text.to_owned()) }
+    }
+}
+
+const LOOPBACK: &str = "loopback";
+
+fn name(prefix: &str, role: &str) -> String {
+    format!("{prefix}-{role}")
+}
+
+/// The words that start a program in a network namespace, and leave all else to it as it is here: ip-netns(8) would
+/// mount another /sys.
+fn at(name: &str) -> [String; 2] {
+    ["nsenter".to_owned(), format!("--net={NAMES}/{name}")]
+}
 
 /// A network namespace, and its address towards the others.
 pub(crate) struct Host {
@@ -37,6 +122,7 @@ pub(crate) struct Host {
 
 /// Dropping it removes all three.
 pub(crate) struct ThreeHosts {
+    prefix: String,
     client: Host,
     gateway: Host,
     pod: Host,
@@ -50,16 +136,18 @@ impl ThreeHosts {
     /// Without the right to (root, that is), and without iproute2.
     pub(crate) fn new() -> Result<Self> {
         remove_stale()?;
-        let host = |role: &str, address: Ipv4Addr| Host {
-            name: format!("{PREFIX}-{}-{role}", std::process::id()),
-            address: address.into(),
-        };
+        let prefix = format!("{PREFIX}-{}", std::process::id());
+        let host = |role: &str, address: Ipv4Addr| Host { name: name(&prefix, role), address: address.into() };
+        let (client, gateway, pod) = (host("client", CLIENT), host("gateway", GATEWAY_TO_CLIENT), host("pod", POD));
         // From here on dropping it removes what is there already.
-        let hosts =
-            Self { client: host("client", CLIENT), gateway: host("gateway", GATEWAY_TO_CLIENT), pod: host("pod", POD) };
+        let hosts = Self { prefix, client, gateway, pod };
+        let congestion_control = fs::read_to_string(CONGESTION_CONTROL)?;
         for host in hosts.all() {
             ip(&["netns", "add", &host.name])?;
             ip(&["-n", &host.name, "link", "set", "lo", "up"])?;
+            // A new namespace has the machine's first choice, which need not be that of this process's own namespace.
+            let congestion_control = congestion_control.clone();
+            host.there(move || Ok(fs::write(CONGESTION_CONTROL, congestion_control)?))?;
         }
         join((&hosts.client, CLIENT), (&hosts.gateway, GATEWAY_TO_CLIENT), "left")?;
         join((&hosts.pod, POD), (&hosts.gateway, GATEWAY_TO_POD), "right")?;
@@ -69,6 +157,16 @@ impl ThreeHosts {
         // The kernel shows a thread the settings of its own namespace.
         hosts.gateway.there(|| Ok(fs::write("/proc/sys/net/ipv4/ip_forward", "1")?))?;
         Ok(hosts)
+    }
+
+    /// What the names of the three begin with.
+    pub(crate) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// The words that start a program on the gateway's host.
+    pub(crate) fn at_gateway(&self) -> [String; 2] {
+        at(&self.gateway.name)
     }
 
     fn all(&self) -> [&Host; 3] {
@@ -97,13 +195,6 @@ impl Host {
         });
         working.join().expect("the thread on another host does not panic")
     }
-
-    /// `program` on this host. It takes the place of ip(8), so the process id is its own.
-    pub(crate) fn command(&self, program: &str) -> Command {
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.name, program]);
-        command
-    }
 }
 
 /// Shows that a byte gets through the three hosts and back, that a program runs on the gateway's, and that nothing of
@@ -121,7 +212,9 @@ pub(crate) fn check() -> Result<String> {
     ensure!(peer.ip() == hosts.client.address, "the pod sees {peer}");
     exchange(&mut client, &mut accepted)?;
     exchange(&mut accepted, &mut client)?;
-    let shown = hosts.gateway.command("ip").args(["-4", "-o", "address"]).output().context("run ip on the gateway")?;
+    let [nsenter, namespace] = hosts.at_gateway();
+    let shown =
+        Command::new(nsenter).args([&namespace, "ip", "-4", "-o", "address"]).output().context("run nsenter")?;
     let shown = String::from_utf8(shown.stdout)?;
     ensure!(shown.contains("10.0.1.1/30") && shown.contains("10.0.2.1/30"), "the gateway's host has {shown}");
     let names = hosts.all().map(|host| host.name.clone());

@@ -21,6 +21,7 @@ use crate::load::crowd::Crowd;
 use crate::scenario::WebCase;
 use crate::subject::Subject;
 use crate::suite::{self, CaseResult, Effort, Series, Stage, processors};
+use crate::topology::Network;
 
 /// Bytes of a small asset.
 pub(crate) const ASSET_BYTES: usize = 4 << 10;
@@ -67,11 +68,11 @@ const CHANGE_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) fn measure(
     subjects: &[Box<dyn Subject>],
     case: &WebCase,
-    effort: Effort,
+    (network, effort): (&Network, Effort),
     skipped: &mut Vec<(String, String)>,
 ) -> Result<CaseResult> {
     let redis = RedisServer::start_with(&["--save", "", "--appendonly", "no"]).context("start Redis")?;
-    let mut stage = Stage::of_pods("web-pod")?;
+    let mut stage = Stage::of_pods(network, "web-pod")?;
     // A smoke test measures nothing: its directory may be small.
     let sandboxes = case.sandboxes.min(effort.streams_max.saturating_mul(16)).max(stage.pods.len());
     let entries: Vec<_> = stage.scene(sandboxes, None).directory().collect();
@@ -79,9 +80,10 @@ pub(crate) fn measure(
     stage.start(subjects, (sandboxes, Some(redis.address())), skipped)?;
     let mut crowds = Vec::new();
     let mut series = Vec::new();
-    for (name, running) in &stage.subjects {
+    let field = stage.field(true);
+    for (name, running) in &field {
         let processes = processors();
-        let mut crowd = Crowd::start(processes)?;
+        let mut crowd = Crowd::start(&stage.network, processes)?;
         let plan = |index| Plan {
             kind: case.kind,
             visitors: case.visitors / processes,
@@ -94,19 +96,13 @@ pub(crate) fn measure(
         crowds.push(crowd);
         series.push(Series { subject: name.clone(), closed: Vec::new(), paced: Vec::new() });
     }
-    let run = Run {
-        up: 0,
-        down: 0,
-        per_second: None,
-        lead_millis: u64::try_from(effort.lead.as_millis())?,
-        millis: u64::try_from(effort.round.as_millis())?,
-    };
+    let run = Run { lead_millis: effort.lead_millis(), millis: effort.round_millis(), ..Run::default() };
     let changing = Changing::start(redis.address(), entries, case.changes_per_second);
     for round in 0..effort.rounds {
-        suite::turn(&stage, &mut crowds, &run, round, |index, sample| series[index].closed.push(sample))?;
+        suite::turn(&stage, &field, (&mut crowds, &run), round, |index, sample| series[index].closed.push(sample))?;
     }
     changing.stop()?;
-    Ok(CaseResult { scenario: case.scenario, name: case.name, bytes: 0, series })
+    Ok(CaseResult { series, ..CaseResult::new(case.scenario, case.name) })
 }
 
 /// Writes sandboxes into the hash, as whoever starts pods does.

@@ -107,6 +107,8 @@ pub struct Label<W> {
     pub counted: [W; 2],
     /// How often the stream went into the kernel.
     pub promotions: W,
+    /// Who knows the sandbox's address; 0 is nobody. What the numbers mean is user space's own business.
+    pub book: W,
     /// Bytes of [`Self::text`] that name the sandbox, and above bit 16 those behind them, which name the request.
     pub lengths: W,
     /// Both names, in memory's order.
@@ -116,7 +118,7 @@ pub struct Label<W> {
 /// Words of [`Label::text`]: a sandbox's name has 127 bytes at most.
 pub const LABEL_WORDS: usize = 16;
 
-const _: () = assert!(size_of::<Label<u64>>() == 224);
+const _: () = assert!(size_of::<Label<u64>>() == 232);
 
 /// A direction as its packets name it: source address, destination address, ports, all in network order, and IPv4
 /// addresses in their IPv6-mapped form.

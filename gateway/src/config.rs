@@ -18,13 +18,14 @@ mod redis;
 pub mod resolve;
 pub mod table;
 mod tcp;
+mod web_origin;
 
 mod broker;
 mod check;
 pub(crate) mod environment;
 mod header;
+mod route;
 mod router;
-
 mod file;
 mod suggest;
 
@@ -37,13 +38,14 @@ use ipnet::IpNet;
 
 use crate::route::SandboxId;
 
-pub use broker::{BrokerConfig, BrokerPattern, KeepaliveFrame, PatternError, Segment};
+pub use broker::{BrokerConfig, BrokerPattern, KeepaliveFrame, OnRedial, PatternError, Segment};
 pub use control_plane::ControlPlaneConfig;
 pub use dial::{DialConfig, Growth};
-pub use header::{AuthConfig, DnsConfig, HeaderConfig, HeaderLookup, SecretText};
+pub use header::{AddressBook, AuthConfig, DnsConfig, HeaderConfig, SecretText};
 pub use host_pattern::HostPattern;
 pub use packet::{PacketConfig, PortRange};
 pub use redis::RedisConfig;
+pub use route::{Route, RouteMode};
 pub use tcp::TcpKeepalive;
 
 const KIBIBYTE: usize = 1024;
@@ -68,7 +70,7 @@ pub struct Config {
     pub directory: DirectoryConfig,
     /// The names that the header source looks up.
     pub dns: DnsConfig,
-    /// Which tokens open the sandboxes of the header source.
+    /// Which tokens open the sandboxes of the header, host and prefix sources.
     pub auth: AuthConfig,
     /// Limits and deadlines of the client side.
     pub http: HttpConfig,
@@ -134,7 +136,9 @@ pub struct RoutingConfig {
     pub cookie_name: String,
     /// How noVNC is told to open its WebSocket under its own sandbox's path.
     pub websocket_hint: WebsocketHint,
-    /// Which paths are sessions of the broker.
+    /// Paths with numbers of their own, asked in this order and before all others.
+    pub routes: Vec<Route>,
+    /// Which other paths are sessions of the broker.
     pub broker_routes: Vec<BrokerPattern>,
     /// What is cut off those paths for the worker, if they begin with it.
     pub broker_prefix: String,
@@ -147,6 +151,8 @@ pub struct RoutingConfig {
     pub agent_prefix: String,
     /// Below which path the prefix source works. Begins and ends with a slash.
     pub service_prefix: String,
+    /// Ports whose applications know their public prefix, and get their paths whole.
+    pub service_prefix_keep: Vec<u16>,
     /// The sandbox of requests that no source covers.
     pub default_sandbox: Option<SandboxId>,
 }
@@ -226,6 +232,8 @@ pub struct HttpConfig {
     pub response_timeout: Duration,
     /// What the sandbox sees as Host.
     pub host_header: HostHeader,
+    /// Whether the sandbox sees the cookies of an upgrade: the servers of some desktops take heads of 4 KiB at most.
+    pub upgrade_cookies: bool,
     /// How many client connections the process keeps open; 0 derives the limit from RLIMIT_NOFILE and the workers.
     pub connections_max: usize,
 }
@@ -329,12 +337,14 @@ impl Default for RoutingConfig {
             strip: true,
             cookie_name: "vnc_session_id".to_owned(),
             websocket_hint: WebsocketHint::Redirect,
+            routes: Vec::new(),
             broker_routes: BrokerPattern::contract(),
             broker_prefix: "/api/".to_owned(),
             header: HeaderConfig::default(),
             host: HostRules::default(),
             agent_prefix: "/proxy/".to_owned(),
             service_prefix: "/sandboxes/".to_owned(),
+            service_prefix_keep: Vec::new(),
             default_sandbox: None,
         }
     }
@@ -364,6 +374,7 @@ impl Default for HttpConfig {
             body_timeout: Duration::from_secs(60),
             response_timeout: Duration::from_secs(180),
             host_header: HostHeader::Endpoint,
+            upgrade_cookies: true,
             connections_max: 0,
         }
     }

@@ -136,7 +136,14 @@ async fn respond(
         account.answered(200);
         return Ok(send_answer(inbox, out, keeps).await);
     }
-    let mut target = match route::decide(head, &context.config().routing)? {
+    let decided = match route::decide(head, &context.config().routing)? {
+        Decision::Forward(target) => {
+            account.routed(&target);
+            entrance::admit(head, target, account.client().ip(), context)?
+        }
+        redirect @ Decision::Redirect { .. } => redirect,
+    };
+    let target = match decided {
         Decision::Forward(target) => target,
         Decision::Redirect { status, location, set_cookies } => {
             let keeps = keeps_alive(head, context);
@@ -146,8 +153,6 @@ async fn respond(
             return Ok(send_answer(inbox, out, keeps).await);
         }
     };
-    account.routed(&target);
-    target.handling.consumes_authorization |= entrance::check(head, &target, context)?;
     let forwarded = forward(inbox, head, &target, upgrade, account, context).await;
     match target.source {
         Source::Header => forwarded.map_err(|failure| failure.in_header_contract(target.sandbox.name())),
@@ -168,7 +173,7 @@ async fn forward(
     match (upgrade, &target.mode) {
         (None, _) => exchange::exchange(inbox, call).await,
         (Some(upgrade), Mode::Stream) => handshake::handshake(inbox, call, &upgrade).await,
-        (Some(upgrade), Mode::Broker { marks_exit }) => session::open(inbox, call, &upgrade, *marks_exit).await,
+        (Some(upgrade), Mode::Broker { .. }) => session::open(inbox, call, &upgrade).await,
     }
 }
 

@@ -12,6 +12,7 @@ pub mod embedded;
 pub mod endpoint;
 pub mod record;
 pub mod redis;
+mod rounds;
 pub mod state_name;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ pub use self::control_plane::ControlPlaneTask;
 pub use self::dns::{Dns, DnsError, DnsTask};
 pub use self::embedded::TableError;
 pub use self::endpoint::{Endpoint, EndpointError, EndpointRules};
+use self::record::NoEndpoint;
 pub use self::record::RecordError;
 pub use self::redis::{RedisTask, ServerError};
 pub use self::state_name::StateName;
@@ -82,6 +84,16 @@ pub enum LocateError {
     BadEndpoint(#[from] RecordError),
 }
 
+impl From<NoEndpoint> for LocateError {
+    fn from(why: NoEndpoint) -> Self {
+        match why {
+            NoEndpoint::Unusable(error) => Self::BadEndpoint(error),
+            NoEndpoint::Stopped => Self::Stopped,
+            NoEndpoint::Migrating => Self::Migrating,
+        }
+    }
+}
+
 impl LocateError {
     /// Whether the sandbox cannot be there any more, so that its live streams have to end too.
     #[must_use]
@@ -124,7 +136,7 @@ impl Directory {
         events: Arc<dyn DirectoryEvents>,
         live: Arc<dyn LiveSandboxes>,
     ) -> (Self, ControlPlaneTask) {
-        let (handle, task) = control_plane::new(config, rules.clone(), live);
+        let (handle, task) = control_plane::new(config, rules.clone(), Arc::clone(&events), live);
         (Self(Arc::new(Inner { kind: Kind::ControlPlane(handle), rules, events })), task)
     }
 
@@ -135,6 +147,20 @@ impl Directory {
             Kind::Embedded(table) => (LookupSource::Embedded, table.locate(id)),
             Kind::Redis(handle) => handle.locate(id, begun).await,
             Kind::ControlPlane(handle) => handle.locate(id, begun).await,
+        };
+        self.0.events.lookup(source, LookupOutcome::of(&answer), begun.elapsed());
+        answer
+    }
+
+    /// Where `id` listens now, by an answer to a question that was sent after this was called: nothing that is
+    /// remembered counts, and where nobody can be asked there is no answer. Those who call at the same time share
+    /// questions.
+    pub async fn locate_afresh(&self, id: &SandboxId) -> Result<Located, LocateError> {
+        let begun = Instant::now();
+        let (source, answer) = match &self.0.kind {
+            Kind::Embedded(table) => (LookupSource::Embedded, table.locate(id)),
+            Kind::Redis(handle) => (LookupSource::Redis, handle.locate_afresh(id).await),
+            Kind::ControlPlane(handle) => (LookupSource::ControlPlane, handle.locate_afresh(id).await),
         };
         self.0.events.lookup(source, LookupOutcome::of(&answer), begun.elapsed());
         answer
@@ -171,21 +197,27 @@ impl Directory {
     }
 }
 
-/// Which sandboxes have live streams, and the means to end them: the registry of streams.
+/// Which sandboxes have streams or other connections, and the means to end them: the registries of both.
 ///
-/// Called on the control thread; both calls return at once.
+/// Called on the control thread; all calls return at once.
 pub trait LiveSandboxes: Send + Sync {
-    /// Every sandbox with at least one live stream, once.
+    /// Every sandbox with at least one stream or connection, once, in order.
     fn live(&self) -> Vec<SandboxId>;
 
-    /// Ends every stream of a sandbox that has left the directory.
+    /// Ends every stream and connection of a sandbox that has left the directory.
     fn close(&self, id: &SandboxId);
+
+    /// Says where a sandbox is now: of its idle connections, those that are from before `generation` end.
+    fn located(&self, id: &SandboxId, generation: u64);
 }
 
 /// What a directory reports: the metrics.
 pub trait DirectoryEvents: Send + Sync {
     /// A lookup ended.
     fn lookup(&self, source: LookupSource, outcome: LookupOutcome, duration: Duration);
+
+    /// A question about one sandbox was sent; lookups of the same sandbox at the same time share it.
+    fn question(&self, source: LookupSource);
 
     /// Cached entries became "revalidate on next use".
     fn invalidation(&self, cause: InvalidationCause);
@@ -203,6 +235,7 @@ pub struct NoEvents;
 
 impl DirectoryEvents for NoEvents {
     fn lookup(&self, _: LookupSource, _: LookupOutcome, _: Duration) {}
+    fn question(&self, _: LookupSource) {}
     fn invalidation(&self, _: InvalidationCause) {}
     fn redis_up(&self, _: bool) {}
     fn redis_reconnected(&self) {}

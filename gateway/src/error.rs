@@ -118,8 +118,9 @@ impl Failure {
             Self::Route(RouteError::Header(_)) => outward(400, "bad_request"),
             Self::Route(RouteError::Port | RouteError::Id) => outward(400, "invalid_name"),
             Self::Route(_) => outward(404, "no_route"),
-            Self::Auth(AuthError::Missing | AuthError::Invalid) => outward(401, "unauthorized"),
+            Self::Auth(AuthError::Missing | AuthError::Nowhere | AuthError::Invalid) => outward(401, "unauthorized"),
             Self::Auth(AuthError::Forbidden) => outward(403, "forbidden"),
+            Self::Auth(AuthError::Origin) => outward(403, "foreign_origin"),
             Self::Locate(LocateError::NotFound) => outward(404, "sandbox_not_found"),
             Self::Locate(LocateError::NotRunning(_)) => outward(409, "sandbox_not_running"),
             Self::Locate(LocateError::Stopped) => outward(410, "sandbox_stopped"),
@@ -183,7 +184,11 @@ impl Failure {
         match self {
             Self::Dial(_) => "the sandbox could not be reached".into(),
             Self::Auth(AuthError::Missing) => "Missing or invalid Authorization header.".into(),
+            Self::Auth(AuthError::Nowhere) => {
+                "This sandbox wants a token: open it by the link that carries one.".into()
+            }
             Self::Auth(AuthError::Invalid) => "Invalid token.".into(),
+            Self::Auth(AuthError::Origin) => "Pages of this origin may not use the sandbox.".into(),
             Self::Auth(AuthError::Forbidden) => "The token is not for this sandbox.".into(),
             Self::BackendUnreachable { name, .. } => format!("Could not connect to the backend sandbox: {name}").into(),
             Self::BackendTimeout { name } => format!("Timed out waiting for the backend sandbox: {name}").into(),

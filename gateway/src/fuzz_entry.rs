@@ -4,6 +4,8 @@
 //! The targets in `fuzz/` call these functions and do nothing else, and the smoke in `tests` drives the same functions
 //! on stable Rust with every `cargo test`. Only tests and the feature `fuzzing` compile this file.
 
+mod frames;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::config::{HostHeader, OriginPolicy, RoutingConfig, Sources, WebsocketHint};
@@ -14,6 +16,8 @@ use crate::http::parse::{self, ResponseContext};
 use crate::http::rewrite::{self, Forwarding, ResponseRewrite};
 use crate::http::{BodyLength, BodyReader, HeadError, HeadLimits, Progress, RequestHead, ResponseHead, upgrade};
 use crate::route::{self, Decision};
+
+pub use frames::frames;
 
 /// Limits small enough for a fuzzer to reach them.
 const LIMITS: HeadLimits = HeadLimits { line_bytes_max: 256, head_bytes_max: 1024, fields_max: 16 };
@@ -211,11 +215,14 @@ fn forwarding(upstream_target: &[u8]) -> Forwarding<'_> {
         host_header: &HostHeader::Endpoint,
         upstream_target,
         public_prefix: "/vnc/1",
+        keeps_prefix: false,
         agent_prefix: "",
         client_is_edge: false,
         origin: OriginPolicy::Pass,
         consumes_authorization: false,
-        cookie_name: "vnc_session_id",
+        own_cookies: ["vnc_session_id", "gateway_access"],
+        upgrade_cookies: true,
+        token_parameter: "gateway_token",
         hides_sandbox_headers: false,
         request_id: "1",
     }

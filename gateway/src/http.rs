@@ -16,6 +16,7 @@ pub mod head_error;
 mod location;
 pub mod offer;
 pub mod parse;
+pub mod query;
 pub mod rewrite;
 mod scan;
 mod set_cookie;

@@ -50,6 +50,24 @@ pub enum Reason {
     Other,
 }
 
+/// What a connection to a pod was doing when it was reset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UpstreamState {
+    /// It was kept for a next request.
+    Idle,
+    /// A request was on it.
+    Busy,
+}
+
+impl UpstreamState {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Busy => "busy",
+        }
+    }
+}
+
 /// What `gateway_drain_state` says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DrainState {
@@ -78,6 +96,7 @@ struct Http {
 struct Directory {
     lookups: Family<Counter>,
     duration: Family<Histogram>,
+    questions: Family<Counter>,
     invalidations: Family<Counter>,
     /// Absent until a Redis directory reports for the first time: an embedded directory is not a Redis that is down.
     redis_up: OnceLock<Gauge>,
@@ -88,6 +107,7 @@ struct Upstream {
     dials: Family<Counter>,
     duration: Family<Histogram>,
     retries: Counter,
+    resets: Family<Counter>,
 }
 
 impl Metrics {
@@ -154,6 +174,11 @@ impl Metrics {
         self.directory.duration.with([source]).record(duration);
     }
 
+    /// A question about one sandbox was sent to `source`.
+    pub fn question(&self, source: &'static str) {
+        self.directory.questions.with([source]).increment(1);
+    }
+
     /// Cached entries were marked for asking again: `push`, `reconnect` or `dial_failure`.
     pub fn invalidation(&self, cause: &'static str) {
         self.directory.invalidations.with([cause]).increment(1);
@@ -179,6 +204,11 @@ impl Metrics {
     /// A failed attempt to connect is being repeated.
     pub fn dial_retried(&self) {
         self.upstream.retries.increment(1);
+    }
+
+    /// Connections to pods were reset because their sandbox ended or moved.
+    pub fn upstream_reset(&self, state: UpstreamState, count: u64) {
+        self.upstream.resets.with([state.label()]).increment(count);
     }
 
     /// Everything about established streams.
@@ -264,6 +294,7 @@ impl Directory {
         Self {
             lookups: Family::new(recorder, "gateway_directory_lookups_total"),
             duration: Family::new(recorder, "gateway_directory_lookup_duration_seconds"),
+            questions: Family::new(recorder, "gateway_directory_questions_total"),
             invalidations: Family::new(recorder, "gateway_directory_invalidations_total"),
             redis_up: OnceLock::new(),
             redis_reconnects: single(recorder, "gateway_redis_reconnects_total"),
@@ -277,6 +308,7 @@ impl Upstream {
             dials: Family::new(recorder, "gateway_upstream_dials_total"),
             duration: Family::new(recorder, "gateway_upstream_dial_duration_seconds"),
             retries: single(recorder, "gateway_upstream_dial_retries_total"),
+            resets: Family::new(recorder, "gateway_upstream_resets_total"),
         }
     }
 }

@@ -15,7 +15,7 @@ pub mod header;
 mod hint;
 mod host;
 mod path;
-mod prefix;
+pub mod prefix;
 mod referer;
 pub mod sandbox_id;
 pub mod target;
@@ -101,7 +101,10 @@ fn session(head: &RequestHead, rules: &RoutingConfig) -> Result<Decision, RouteE
     if rules.sources.path {
         match path::named(below) {
             Named::Inside(sandbox, rest) => return Ok(inside(head, rules, sandbox, rest)),
-            Named::Unslashed(_) => return Ok(add_slash(head)),
+            Named::Unslashed(_) => {
+                let (status, location) = with_slash(head);
+                return Ok(Decision::Redirect { status, location, set_cookies: Vec::new() });
+            }
             Named::Nothing => {}
         }
         let referer = head.field("referer").and_then(|url| referer::sandbox(url, head.host(), &rules.path_prefix));
@@ -139,10 +142,12 @@ fn inside(head: &RequestHead, rules: &RoutingConfig, sandbox: SandboxId, rest: &
     Decision::Forward(Target { set_cookies, ..below_prefix(head, rules, sandbox, Source::Path, rest) })
 }
 
-/// The same URL with the slash that makes its page's relative URLs name the sandbox. 308 keeps method and body.
-fn add_slash(head: &RequestHead) -> Decision {
+/// The status and the URL that send a client to the slash which makes a page's relative URLs name the sandbox. 308
+/// keeps method and body.
+#[must_use]
+pub fn with_slash(head: &RequestHead) -> (u16, Vec<u8>) {
     let query = &head.target()[head.path().len()..];
-    Decision::Redirect { status: 308, location: [head.path(), b"/", query].concat(), set_cookies: Vec::new() }
+    (308, [head.path(), b"/", query].concat())
 }
 
 /// `/websockify` beside the prefix. Nothing else there has a route, and a WebSocket handshake has no Referer.

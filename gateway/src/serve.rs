@@ -17,7 +17,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::admin::{self, AdminState};
-use crate::config::{Config, DirectoryConfig};
+use crate::config::{AddressBook, Config, DirectoryConfig};
 use crate::connection::{Places, Shared, Table};
 use crate::directory::{
     self, ControlPlaneTask, Directory, DirectoryEvents, DnsError, EndpointRules, RedisTask, ServerError, TableError,
@@ -28,10 +28,11 @@ use crate::sys::descriptors::{self, Capacity};
 use crate::sys::heap;
 use crate::tunnel::live::Caps;
 use crate::tunnel::{LiveStreams, Reason};
+use crate::upstream::Register;
 use crate::worker;
 use crate::worker::parting::Parting;
 pub(crate) use entrance::secret;
-use observers::{Events, Ready, Streams, Totals};
+use observers::{Events, Found, Ready, Totals};
 use workers::Workers;
 
 /// Connections that wait to be accepted, per listener: a burst of a node's reconnecting clients. The kernel caps it at
@@ -187,8 +188,10 @@ async fn control(
     let metrics = Arc::new(Metrics::new());
     let rules = endpoint_rules(&config, &listeners, admin_address)?;
     let guard = entrance::guard(&config.auth)?;
-    let (dns, resolving) = entrance::dns(&config, &rules, &metrics)?.unzip();
-    let (directory, task) = directory(&config, rules, &metrics, &live)?;
+    let register = Register::new(config.workers.get());
+    let found = |book| Arc::new(Found { book, streams: Arc::clone(&live), register: Arc::clone(&register) });
+    let (dns, resolving) = entrance::dns(&config, &rules, &metrics, found(AddressBook::Dns))?.unzip();
+    let (directory, task) = directory(&config, rules, &metrics, found(AddressBook::Directory))?;
     let backend = engines::backend(config.io)?;
     let offload = engines::offload(config.engine, backend, &metrics)?;
     let spliced = engines::splicer(&config, backend, &metrics, &live)?;
@@ -204,6 +207,7 @@ async fn control(
         dns,
         guard,
         metrics: Arc::clone(&metrics),
+        register,
         live: Arc::clone(&live),
         drain: drain.clone(),
         connections: Places::new(connections_max),
@@ -282,7 +286,7 @@ async fn finish(
 enum Task {
     None,
     Redis(Box<RedisTask>),
-    ControlPlane(ControlPlaneTask),
+    ControlPlane(Box<ControlPlaneTask>),
 }
 
 fn endpoint_rules(
@@ -302,20 +306,18 @@ fn directory(
     config: &Config,
     rules: EndpointRules,
     metrics: &Arc<Metrics>,
-    live: &Arc<LiveStreams>,
+    found: Arc<Found>,
 ) -> Result<(Directory, Task), ServeError> {
     let events: Arc<dyn DirectoryEvents> = Arc::new(Events(Arc::clone(metrics)));
     match &config.directory {
         DirectoryConfig::Embedded(table) => Ok((Directory::embedded(table, &rules, events)?, Task::None)),
         DirectoryConfig::Redis(redis) => {
-            let streams = Arc::new(Streams(Arc::clone(live)));
-            let (directory, task) = Directory::redis(redis, rules, events, streams)?;
+            let (directory, task) = Directory::redis(redis, rules, events, found)?;
             Ok((directory, Task::Redis(Box::new(task))))
         }
         DirectoryConfig::ControlPlane(control_plane) => {
-            let streams = Arc::new(Streams(Arc::clone(live)));
-            let (directory, task) = Directory::control_plane(control_plane, rules, events, streams);
-            Ok((directory, Task::ControlPlane(task)))
+            let (directory, task) = Directory::control_plane(control_plane, rules, events, found);
+            Ok((directory, Task::ControlPlane(Box::new(task))))
         }
     }
 }

@@ -232,29 +232,8 @@ pub async fn run(tunnel: Tunnel, plan: &Plan, stream: &StreamGuard) -> Conclusio
                 Splicing::Refused(_) => splicer = None,
             }
         }
-        let Some(offload) = &plan.kernel else {
-            stream.promote_after(None);
-            continue;
-        };
-        match sockmap::enter(&mut sides, offload, stream) {
-            Entering::Done => {}
-            Entering::NotQuiet => {
-                plan.metrics.streams().promotion_refused("busy");
-                continue;
-            }
-            Entering::Refused(error) => {
-                tracing::debug!(%error, stream = stream.id(), "a stream stays on the user path");
-                plan.metrics.streams().promotion_refused(error.label());
-                // What the kernel refuses once it will refuse again.
-                stream.promote_after(None);
-                continue;
-            }
-        }
-        plan.metrics.streams().promoted(Engine::Sockmap.label());
-        stream.set_engine(Engine::Sockmap);
         let began = stream.age();
-        let left = sockmap::run(&sides, stream).await;
-        plan.metrics.streams().demoted(Engine::Sockmap.label(), left.label());
+        let Some(left) = offloaded(&mut sides, plan, stream).await else { continue };
         match left {
             Left::Closed(reason) => break Ended { side: Side::Gateway, reason },
             // One side has ended or failed: the user path finds out how, and tells the other.
@@ -281,6 +260,34 @@ pub async fn run(tunnel: Tunnel, plan: &Plan, stream: &StreamGuard) -> Conclusio
         kernel.leave(&sides, stream);
     }
     Conclusion::Ended(ended)
+}
+
+/// Leaves a stream whose pumps rest to `sockmap` until it comes back; `None` where it does not get there.
+async fn offloaded(sides: &mut Sides, plan: &Plan, stream: &StreamGuard) -> Option<Left> {
+    let metrics = plan.metrics.streams();
+    let Some(offload) = &plan.kernel else {
+        stream.promote_after(None);
+        return None;
+    };
+    match sockmap::enter(sides, offload, stream) {
+        Entering::Done => {}
+        Entering::NotQuiet => {
+            metrics.promotion_refused("busy");
+            return None;
+        }
+        Entering::Refused(error) => {
+            tracing::debug!(%error, stream = stream.id(), "a stream stays on the user path");
+            metrics.promotion_refused(error.label());
+            // What the kernel refuses once it will refuse again.
+            stream.promote_after(None);
+            return None;
+        }
+    }
+    metrics.promoted(Engine::Sockmap.label());
+    stream.set_engine(Engine::Sockmap);
+    let left = sockmap::run(sides, stream).await;
+    metrics.demoted(Engine::Sockmap.label(), left.label());
+    Some(left)
 }
 
 /// Splices a stream whose pumps rest and that was too busy for it `busy` times, and counts what comes of it.

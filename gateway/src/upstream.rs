@@ -1,7 +1,11 @@
 //! Connections to pods: dialling with bounded patience, and keeping what can be used again.
 //!
 //! A kept connection is keyed by sandbox, endpoint and directory generation, so that a recycled pod address never
-//! receives another sandbox's request.
+//! receives another sandbox's request. It is kept for exchanges alone: a stream and a session of the broker dial for
+//! themselves, so that nobody's message waits behind another's. A sandbox that ends or moves loses what is kept at once
+//! ([`register`]).
+
+pub mod register;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -14,6 +18,7 @@ use hashbrown::HashMap;
 use crate::config::{DialConfig, UpstreamConfig};
 use crate::route::SandboxId;
 use crate::sys::{Driver, Socket};
+pub use register::{Lease, Register};
 
 /// Idle connections of one worker, all sandboxes together. Beyond it a connection is closed after its exchange.
 const WORKER_IDLE_MAX: usize = 1024;
@@ -131,6 +136,7 @@ pub struct PoolKey {
 
 struct Idle {
     socket: Socket,
+    lease: Lease,
     since: Instant,
 }
 
@@ -157,14 +163,14 @@ impl Pool {
 
     /// Takes the connection that was used last, if that is not longer ago than `idle_max` and it is still usable: not
     /// closed by the pod, and without unasked bytes.
-    pub fn take(&self, key: &PoolKey, idle_max: Duration) -> Option<Socket> {
+    pub fn take(&self, key: &PoolKey, idle_max: Duration) -> Option<(Socket, Lease)> {
         let mut idle = self.idle.borrow_mut();
         let IdleTable { by_key, count } = &mut *idle;
         let connections = by_key.get_mut(key)?;
         while let Some(connection) = connections.pop_back_if(|connection| connection.since.elapsed() <= idle_max) {
             *count -= 1;
             if self.is_usable(&connection) {
-                return Some(connection.socket);
+                return Some((connection.socket, connection.lease));
             }
         }
         if connections.is_empty() {
@@ -174,10 +180,10 @@ impl Pool {
     }
 
     /// Keeps a connection whose last exchange ended in order, if there is room for it among `idle_max`.
-    pub fn put(&self, key: PoolKey, socket: Socket, idle_max: usize) {
+    pub fn put(&self, key: PoolKey, socket: Socket, lease: Lease, idle_max: usize) {
         let mut idle = self.idle.borrow_mut();
         let IdleTable { by_key, count } = &mut *idle;
-        if self.per_sandbox_max == 0 || *count >= idle_max.min(WORKER_IDLE_MAX) {
+        if !lease.holds() || self.per_sandbox_max == 0 || *count >= idle_max.min(WORKER_IDLE_MAX) {
             return;
         }
         let connections = by_key.entry(key).or_default();
@@ -185,7 +191,7 @@ impl Pool {
             connections.pop_front();
             *count -= 1;
         }
-        connections.push_back(Idle { socket, since: Instant::now() });
+        connections.push_back(Idle { socket, lease, since: Instant::now() });
         *count += 1;
     }
 
@@ -203,18 +209,37 @@ impl Pool {
         idle.count = 0;
     }
 
-    /// Closes what was idle for too long or was closed by its pod.
+    /// Closes what was idle for too long or was closed by its pod. What is marked waits for [`Self::reset_marked`].
     pub fn sweep(&self) {
+        self.retain(|connection| !connection.lease.holds() || self.is_usable(connection));
+    }
+
+    /// Resets the connections of sandboxes that have ended or moved, and says how many there were: whoever has their
+    /// address now must not find them open.
+    pub fn reset_marked(&self) -> u64 {
+        let mut count = 0;
+        self.retain(|connection| {
+            let holds = connection.lease.holds();
+            if !holds {
+                connection.socket.reset_on_close();
+                count += 1;
+            }
+            holds
+        });
+        count
+    }
+
+    fn retain(&self, mut keeps: impl FnMut(&Idle) -> bool) {
         let mut idle = self.idle.borrow_mut();
         let IdleTable { by_key, count } = &mut *idle;
         by_key.retain(|_, connections| {
-            connections.retain(|connection| self.is_usable(connection));
+            connections.retain(&mut keeps);
             !connections.is_empty()
         });
         *count = by_key.values().map(VecDeque::len).sum();
     }
 
     fn is_usable(&self, connection: &Idle) -> bool {
-        connection.since.elapsed() < self.idle_timeout && connection.socket.is_quiet()
+        connection.lease.holds() && connection.since.elapsed() < self.idle_timeout && connection.socket.is_quiet()
     }
 }

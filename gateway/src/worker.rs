@@ -22,7 +22,7 @@ use crate::config::EngineChoice;
 use crate::connection::{self, Context, Counted, Shared};
 use crate::drain::Phase;
 use crate::error::Failure;
-use crate::metrics::Reason as RejectReason;
+use crate::metrics::{Reason as RejectReason, UpstreamState};
 use crate::sys::{Backend, Driver, Listener, Socket, cpu};
 use crate::tunnel::live::SWEEP_INTERVAL;
 use crate::tunnel::{Plan, UserEngine};
@@ -122,6 +122,7 @@ fn leave_signals_to_the_control_thread() -> io::Result<()> {
 
 async fn work(context: Rc<Context>, listeners: Vec<Listener>) {
     let sweeping = tokio::task::spawn_local(sweep(Rc::clone(&context)));
+    let resetting = tokio::task::spawn_local(reset_marked(Rc::clone(&context)));
     let mut accepting = JoinSet::new();
     for listener in listeners {
         accepting.spawn_local(accept(Rc::clone(&context), listener));
@@ -135,6 +136,7 @@ async fn work(context: Rc<Context>, listeners: Vec<Listener>) {
         () = drained(&context.shared) => {}
     }
     sweeping.abort();
+    resetting.abort();
 }
 
 /// Waits until no connection is left in the process, and no stream without one.
@@ -210,6 +212,15 @@ fn admit(context: &Rc<Context>, socket: Socket, client: SocketAddr) {
                 drop(tokio::task::spawn_local(refusing));
             }
         }
+    }
+}
+
+/// Resets the idle connections of sandboxes that end or move, as soon as that is known.
+async fn reset_marked(context: Rc<Context>) {
+    loop {
+        context.shared.register.marked(context.index).await;
+        let count = context.pool.reset_marked();
+        context.shared.metrics.upstream_reset(UpstreamState::Idle, count);
     }
 }
 

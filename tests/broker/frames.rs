@@ -56,48 +56,91 @@ fn a_message_in_pieces_stays_in_pieces_and_pings_between_are_answered() {
     }
 }
 
-#[test]
-fn a_client_that_breaks_the_rules_is_told_so() {
-    let scene = Scene::start();
-    let long_ping = Frame::ping(vec![0; 126]);
-    let broken = [
+/// What RFC 6455 forbids either side, and the code that says so.
+fn violations() -> Vec<(Vec<Frame>, u16)> {
+    vec![
         (vec![Frame::text("compressed").with_reserved(0b100)], 1002),
         (vec![Frame::binary("extended").with_reserved(0b010)], 1002),
+        (vec![Frame::binary("extended").with_reserved(0b001)], 1002),
         (vec![Frame::new(0x3, "undefined")], 1002),
         (vec![Frame::new(0xB, "undefined")], 1002),
         (vec![Frame::continuation("of nothing")], 1002),
         (vec![Frame::text("begun").and_more(), Frame::text("another")], 1002),
         (vec![Frame::ping("in pieces").and_more()], 1002),
-        (vec![long_ping], 1002),
+        (vec![Frame::ping(vec![0; 126])], 1002),
         (vec![Frame::close(1005, "")], 1002),
+        (vec![Frame::close(1006, "")], 1002),
         (vec![Frame::close(999, "")], 1002),
         (vec![Frame::new(Opcode::CLOSE, [3])], 1002),
+        (vec![Frame::new(Opcode::CLOSE, [0x03, 0xE8, 0xFF])], 1007),
         (vec![Frame::new(Opcode::TEXT, [0xC0, 0xAF])], 1007),
+        (vec![Frame::new(Opcode::TEXT, [0xED, 0xA0, 0x80])], 1007),
         (vec![Frame::new(Opcode::TEXT, [0xCE]).and_more(), Frame::continuation("x")], 1007),
-    ];
-    for (frames, code) in broken {
+        (vec![Frame::new(Opcode::TEXT, [0xCE])], 1007),
+    ]
+}
+
+/// The close frame with `code`, behind what the other side sent before it broke a rule; nothing of that is a whole
+/// message that was refused.
+#[track_caller]
+fn assert_told(socket: &mut Socket, code: u16, why: &dyn std::fmt::Debug) {
+    let mut frame = socket.frame().unwrap();
+    while frame.opcode != Opcode::CLOSE {
+        assert!(!frame.fin && frame.reserved == 0, "{why:?}: {frame:?} got through");
+        frame = socket.frame().unwrap();
+    }
+    assert_eq!(frame.payload[..2], code.to_be_bytes(), "{why:?}: {frame:?}");
+}
+
+#[test]
+fn a_client_that_breaks_the_rules_is_told_so() {
+    let scene = Scene::start();
+    for (frames, code) in violations() {
         let (mut client, mut worker) = scene.connect(PTY);
         client.send_all(&frames).unwrap();
-        let close = client.frame().unwrap();
-        assert_eq!(
-            (close.opcode, &close.payload[..2]),
-            (Opcode::CLOSE, &u16::to_be_bytes(code)[..]),
-            "{frames:?}: {close:?}"
-        );
+        assert_told(&mut client, code, &frames);
         // Whatever the worker was given of it before, nothing of the client stays there.
+        assert_told(&mut worker, code, &frames);
         drop(client);
         worker.end().unwrap();
     }
     scene.worker.expect_no_call().unwrap();
 }
 
+/// Another worker would say the same: the session ends with the rule that was broken, for both, and without a redial.
 #[test]
-fn an_unmasked_client_is_refused() {
+fn a_worker_that_breaks_the_rules_ends_the_session() {
     let scene = Scene::start();
-    let (mut client, _worker) = scene.connect(PTY);
-    client.send_raw(&Frame::text("bare").encode(Role::Server)).unwrap();
-    let close = client.frame().unwrap();
-    assert_eq!((close.opcode, &close.payload[..2]), (Opcode::CLOSE, &1002_u16.to_be_bytes()[..]), "{close:?}");
+    for (frames, code) in violations() {
+        let (mut client, mut worker) = scene.connect(PTY);
+        worker.send_all(&frames).unwrap();
+        assert_told(&mut client, code, &frames);
+        assert_told(&mut worker, code, &frames);
+    }
+    scene.worker.expect_no_call().unwrap();
+    assert_eq!(scene.metric("gateway_broker_redials_total", &[]), 0.0);
+}
+
+/// The mask is the client's duty and forbidden to the worker, and a length is written in the shortest way.
+#[test]
+fn bytes_that_are_no_frame_are_refused_from_both_sides() {
+    let scene = Scene::start();
+    // A length of 1 in the field for 126 and more.
+    let padded_and_masked = vec![0x82, 0xFE, 0, 1, 0, 0, 0, 0, 0];
+    for bytes in [Frame::text("bare").encode(Role::Server), padded_and_masked] {
+        let (mut client, mut worker) = scene.connect(PTY);
+        client.send_raw(&bytes).unwrap();
+        assert_told(&mut client, 1002, &bytes);
+        assert_told(&mut worker, 1002, &bytes);
+    }
+    let endless = [&[0x82, 0x7F][..], &u64::MAX.to_be_bytes()].concat();
+    for bytes in [Frame::text("veiled").encode(Role::Client), vec![0x82, 0x7E, 0, 1, 0], endless] {
+        let (mut client, mut worker) = scene.connect(PTY);
+        worker.send_raw(&bytes).unwrap();
+        assert_told(&mut client, 1002, &bytes);
+        assert_told(&mut worker, 1002, &bytes);
+    }
+    scene.worker.expect_no_call().unwrap();
 }
 
 /// Small frames wait until they are whole, so nobody sees half of one.

@@ -3,6 +3,7 @@
 //! Everything here blocks and returns [`anyhow::Result`]: a story unwraps, `cargo xtask demo` reports.
 //! Each value owns the processes it started and ends exactly those when it is dropped.
 
+pub mod application;
 pub mod bridge;
 pub mod browser;
 pub mod capture;

@@ -118,6 +118,26 @@ pub fn pipes(pid: Pid) -> Result<BTreeMap<String, PathBuf>> {
     Ok(pipes)
 }
 
+/// Bytes of the maps and programs that any thread of the process has open in the kernel (`memlock` of proc(5)); each
+/// counts once.
+pub fn kernel_objects(pid: Pid) -> Result<u64> {
+    let mut objects = BTreeMap::new();
+    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+        // One that was closed after it was listed is not there any more.
+        for descriptor in fs::read_dir(task?.path().join("fdinfo")).into_iter().flatten().flatten() {
+            objects.extend(kernel_object(&fs::read_to_string(descriptor.path()).unwrap_or_default()));
+        }
+    }
+    Ok(objects.values().sum())
+}
+
+/// The line that names it, and its bytes.
+fn kernel_object(description: &str) -> Option<(String, u64)> {
+    let id = description.lines().find(|line| line.starts_with("map_id:") || line.starts_with("prog_id:"))?;
+    let bytes = description.lines().find_map(|line| line.strip_prefix("memlock:"))?;
+    Some((id.to_owned(), bytes.trim().parse().ok()?))
+}
+
 /// Lets this process have as many descriptors as it may.
 pub fn raise_descriptor_limit() -> Result<()> {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;

@@ -31,9 +31,13 @@ impl RedisServer {
 
     /// The same with further arguments of `redis-server`, for example `["--requirepass", "secret"]`.
     pub fn start_with(arguments: &[&str]) -> Result<Self> {
+        Self::start_at(process::free_address()?, arguments)
+    }
+
+    /// The same at an address of this machine, which has to be free.
+    pub fn start_at(address: SocketAddr, arguments: &[&str]) -> Result<Self> {
         let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
         let directory = TempDir::with_prefix("gateway-redis-")?;
-        let address = process::free_address()?;
         let process = spawn(address, &directory, &arguments)?;
         let server = Self { process, address, arguments, directory };
         server.await_answer()?;

@@ -41,7 +41,8 @@ fn an_answer_with_no_time_to_live_is_used_once() {
     let dns = Dns::start().unwrap();
     let pod = pod("here", 1, 0);
     dns.set(NAME, FIRST, 0);
-    let gateway = open(&dns).start().unwrap();
+    // Names of sandboxes with connections are asked for now and then.
+    let gateway = open(&dns).args(["--pool-idle-max", "0"]).start().unwrap();
     for count in 1..=3 {
         assert_eq!(ask(&gateway, &named(pod.address().port())).text(), "here");
         assert_eq!(dns.asked(NAME), count);

@@ -81,6 +81,26 @@ fn subprotocol_and_extensions_pass() {
     assert_eq!((plain.field("sec-websocket-protocol"), plain.field("sec-websocket-extensions")), (None, None));
 }
 
+/// Trap 17: a desktop's own WebSocket server has room for a head of 4 KiB, and a browser sends all cookies of a site.
+#[test]
+fn cookies_stay_behind_where_they_are_too_much_for_the_pod() {
+    let cookies = format!("Cookie: session={}\r\n", "x".repeat(8 << 10));
+    for (arguments, status) in [(&[][..], 400), (&["--upgrade-cookies", "false"], 101)] {
+        let pod = Pod::start(|request, connection| {
+            if request.raw().len() > 4 << 10 {
+                connection.close();
+                return connection.send("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
+            }
+            connection.switch(request)?;
+            connection.echo()
+        });
+        let scene = Scene::with(pod.unwrap(), arguments);
+        let answer = scene.ask(get(TARGET, &format!("{UPGRADE_FIELDS}{cookies}")));
+        assert_eq!(answer.status(), status, "{arguments:?}");
+        assert_eq!(answer.field("x-gateway-error"), None, "it is the pod's answer");
+    }
+}
+
 #[test]
 fn only_get_can_ask() {
     refused(get(TARGET, UPGRADE_FIELDS).replace("GET ", "POST "), "upgrade_method");

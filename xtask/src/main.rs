@@ -6,11 +6,13 @@ mod build_ebpf;
 mod cargo;
 mod ci;
 mod demo;
+mod jupyter;
 mod novnc;
 mod npm;
 mod setup;
 mod test;
 mod tidy;
+mod vite;
 mod xterm;
 
 use std::process::ExitCode;
@@ -29,7 +31,7 @@ enum Task {
     Ci(ci::Options),
     /// Show two real desktops through the gateway.
     Demo(demo::Options),
-    /// Install what the tests need: Redis, desktops, a browser, the files of several noVNC versions and of xterm.js.
+    /// Install what the tests need: Redis, desktops, a browser, several versions of noVNC, xterm.js, JupyterLab, Vite.
     Setup(setup::Options),
     /// Run all tests, after installing what they need.
     Test(test::Options),

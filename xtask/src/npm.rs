@@ -1,4 +1,4 @@
-//! Packages of npm, unpacked and not installed: their own files are served, and nothing they depend on.
+//! Packages of npm: unpacked where their own files are served, installed where they run.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -17,13 +17,33 @@ use crate::apt;
 ///
 /// When the registry cannot be reached, and where npm is missing and cannot be installed.
 pub(crate) fn unpack(package: &str, into: &Path) -> anyhow::Result<PathBuf> {
+    fs::create_dir(into)?;
+    run(npm()?.args(["pack", "--silent", package]).current_dir(into))?;
+    run(Command::new("tar").arg("-xzf").arg(only_file(into, "tgz")?).arg("-C").arg(into))?;
+    Ok(into.join("package"))
+}
+
+/// Installs `package` into the new directory `into`, and everything that it depends on as it was on the day `as_of`. No
+/// script of a package is run.
+///
+/// # Errors
+///
+/// When the registry cannot be reached, and where npm is missing and cannot be installed.
+pub(crate) fn install(package: &str, as_of: &str, into: &Path) -> anyhow::Result<()> {
+    fs::create_dir(into)?;
+    // Without a manifest of its own npm would look for one further up.
+    fs::write(into.join("package.json"), "{}")?;
+    let mut install = npm()?;
+    install.args(["install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts"]);
+    run(install.arg(format!("--before={as_of}")).arg(package).current_dir(into))
+}
+
+/// npm, which brings Node.js.
+fn npm() -> anyhow::Result<Command> {
     if need::find_program("npm").is_none() {
         apt::ensure(&["npm"])?;
     }
-    fs::create_dir(into)?;
-    run(Command::new("npm").args(["pack", "--silent", package]).current_dir(into))?;
-    run(Command::new("tar").arg("-xzf").arg(only_file(into, "tgz")?).arg("-C").arg(into))?;
-    Ok(into.join("package"))
+    Ok(Command::new("npm"))
 }
 
 /// The file of this extension, of which there must be one.

@@ -5,7 +5,7 @@ use gateway_tests::browser::Browser;
 use gateway_tests::desktop;
 use gateway_tests::novnc::NoVnc;
 
-use crate::{apt, novnc, xterm};
+use crate::{apt, jupyter, novnc, vite, xterm};
 
 /// Nothing to choose: what is already there is left alone.
 #[derive(Args)]
@@ -26,5 +26,7 @@ pub(crate) fn run(_: &Options) -> anyhow::Result<()> {
         eprintln!("{version}: {}", novnc::ensure(version)?.display());
     }
     eprintln!("xterm.js: {}", xterm::ensure()?.display());
+    eprintln!("JupyterLab: {}", jupyter::ensure()?.display());
+    eprintln!("Vite: {}", vite::ensure()?.display());
     Ok(())
 }

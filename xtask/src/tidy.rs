@@ -12,6 +12,7 @@ mod purity;
 mod shape;
 mod source;
 mod tables;
+mod traps;
 mod unsafe_code;
 
 use std::fmt;
@@ -63,6 +64,7 @@ fn findings() -> anyhow::Result<Vec<Finding>> {
     let words = MachineWords::of_this_machine(root);
     let mut findings: Vec<Finding> = sources.iter().flat_map(|source| check(source, &words)).collect();
     findings.extend(tables::check(&sources));
+    findings.extend(traps::check(&sources));
     findings.sort();
     Ok(findings)
 }

@@ -15,6 +15,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::time::TimeSpec;
 
 use super::pattern::{PIECE_BYTES, Pattern};
+use super::size::{Sizes, mixed};
 use super::{HEADER_BYTES, Run, Tally, UP_OFFSET, steps};
 
 /// How long answers may be late after the end before the run has failed.
@@ -27,6 +28,9 @@ const OPEN_MAX: Duration = Duration::from_secs(10);
 const LATENCY_MAX: Duration = Duration::from_secs(60);
 
 const EVENTS_AT_ONCE: usize = 256;
+
+/// Nanoseconds between two reads of a stream that reads slowly.
+const SLOW_READ_INTERVAL: u64 = 50_000_000;
 
 pub(crate) struct Client {
     epoll: Epoll,
@@ -60,11 +64,14 @@ struct Stream {
 /// A run in progress, in nanoseconds since its beginning.
 struct Course {
     run: Run,
+    sizes: Sizes,
     clock: Instant,
     begin: u64,
     end: u64,
     /// Between two messages of a stream, in an open loop.
     interval: u64,
+    /// When slow readers read next; `None`: nobody reads slowly.
+    next_read: Option<u64>,
     outstanding: u64,
     messages: u64,
 }
@@ -92,7 +99,7 @@ impl Client {
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         );
         socket.write_all(request.as_bytes())?;
-        let head = gateway_tests::bridge::read_head(&mut socket)?;
+        let head = gateway_tests::bridge::read_head(&mut socket).context("no answer to an upgrade")?;
         ensure!(head.starts_with("HTTP/1.1 101 "), "no stream but {head}");
         socket.set_nonblocking(true)?;
         let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLET;
@@ -110,19 +117,21 @@ impl Client {
     pub(crate) fn run(&mut self, run: &Run) -> Result<Tally> {
         self.latencies.reset();
         self.due.clear();
-        let mut course = Course::new(run, self.streams.len());
-        for (index, stream) in self.streams.iter_mut().enumerate() {
+        let taking_part = run.streams.unwrap_or(usize::MAX).min(self.streams.len());
+        let mut course = Course::new(run, taking_part);
+        for (index, stream) in self.streams[..taking_part].iter_mut().enumerate() {
             (stream.intended, stream.sent, stream.answered) = (0, 0, 0);
             if run.per_second.is_some() {
                 self.due.push(Reverse((course.intended(stream, 0), index)));
             } else {
                 stream.intend(&mut course);
-                stream.send(&self.pattern, &course.run)?;
+                stream.send(&self.pattern, &course)?;
             }
         }
         loop {
             let now = course.now();
             self.send_due(&mut course, now)?;
+            self.read_slowly(&mut course, now)?;
             if now >= course.end && course.outstanding == 0 {
                 break;
             }
@@ -143,7 +152,7 @@ impl Client {
             self.due.pop();
             let stream = &mut self.streams[index];
             stream.intend(course);
-            stream.send(&self.pattern, &course.run)?;
+            stream.send(&self.pattern, course)?;
             let next = course.intended(stream, stream.intended);
             if next < course.end {
                 self.due.push(Reverse((next, index)));
@@ -152,9 +161,26 @@ impl Client {
         Ok(())
     }
 
+    /// Lets slow readers take what they have earned since they last read.
+    fn read_slowly(&mut self, course: &mut Course, now: u64) -> Result<()> {
+        let (Some(rate), Some(next)) = (course.run.reads_per_second, course.next_read) else { return Ok(()) };
+        if now < next {
+            return Ok(());
+        }
+        course.next_read = Some(now + SLOW_READ_INTERVAL);
+        let earned = u64::from(rate) * SLOW_READ_INTERVAL / 1_000_000_000;
+        let most = if now < course.end { usize::try_from(earned)? } else { usize::MAX };
+        for stream in &mut self.streams {
+            stream.receive(&self.pattern, &mut self.buffer, most, course, &mut self.latencies)?;
+            stream.send(&self.pattern, course)?;
+        }
+        Ok(())
+    }
+
     /// Waits for answers until the next message is due.
     fn wait(&mut self, course: &mut Course, now: u64) -> Result<()> {
         let next = self.due.peek().map_or(course.end.max(now + 1_000_000), |Reverse((time, _))| *time);
+        let next = course.next_read.map_or(next, |read| read.min(next));
         // To the nanosecond, which epoll_wait(2) cannot do; ppoll(2) can, and an epoll is readable when it has events.
         let left = TimeSpec::from_duration(Duration::from_nanos(next.saturating_sub(now)));
         match ppoll(&mut [PollFd::new(self.epoll.0.as_fd(), PollFlags::POLLIN)], Some(left), None) {
@@ -164,8 +190,11 @@ impl Client {
         let count = self.epoll.wait(&mut self.events, EpollTimeout::ZERO)?;
         for event in &self.events[..count] {
             let stream = &mut self.streams[usize::try_from(event.data())?];
-            stream.receive(&self.pattern, &mut self.buffer, course, &mut self.latencies)?;
-            stream.send(&self.pattern, &course.run)?;
+            // Whoever reads slowly does not care that there is something to read.
+            if course.next_read.is_none() {
+                stream.receive(&self.pattern, &mut self.buffer, usize::MAX, course, &mut self.latencies)?;
+            }
+            stream.send(&self.pattern, course)?;
         }
         Ok(())
     }
@@ -194,12 +223,14 @@ impl Stream {
     }
 
     /// Sends what is intended, as far as the socket takes it.
-    fn send(&mut self, pattern: &Pattern, run: &Run) -> Result<()> {
-        let up = run.up as usize;
-        while self.sent < self.intended {
+    fn send(&mut self, pattern: &Pattern, course: &Course) -> Result<()> {
+        let up = course.run.up as usize;
+        while self.sent < self.intended && !(course.run.is_pull && self.sent > self.answered) {
             let seed = u32::try_from(self.seed)?;
             let mut header = [0; HEADER_BYTES];
-            for (field, number) in header.chunks_mut(4).zip([run.up, run.down, seed]) {
+            for (field, number) in
+                header.chunks_mut(4).zip([course.run.up, course.sizes.at(self.seed, self.sent), seed])
+            {
                 field.copy_from_slice(&number.to_be_bytes());
             }
             let header = &header[self.out.min(HEADER_BYTES)..];
@@ -220,16 +251,19 @@ impl Stream {
         Ok(())
     }
 
-    /// Receives what has come.
+    /// Receives what has come, but at most about `most` bytes.
     fn receive(
         &mut self,
         pattern: &Pattern,
         buffer: &mut [u8],
+        most: usize,
         course: &mut Course,
         latencies: &mut Histogram<u64>,
     ) -> Result<()> {
-        loop {
-            let count = match self.socket.read(buffer) {
+        let asked = buffer.len().min(most);
+        let mut left = most;
+        while left > 0 {
+            let count = match self.socket.read(&mut buffer[..asked]) {
                 Ok(0) => bail!("a stream has ended"),
                 Ok(count) => count,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
@@ -238,20 +272,26 @@ impl Stream {
             ensure!(pattern.matches(self.seed + self.down_position, &buffer[..count]), "a wrong byte in an answer");
             self.down_position += count as u64;
             self.into += count;
+            left = left.saturating_sub(count);
             let now = course.now();
-            while self.into >= course.run.down as usize {
+            loop {
+                let answer = course.sizes.at(self.seed, self.answered) as usize;
+                if self.into < answer {
+                    break;
+                }
                 ensure!(self.answered < self.sent, "more answers than messages");
-                self.into -= course.run.down as usize;
+                self.into -= answer;
                 course.answer(self, now, latencies);
                 self.answered += 1;
                 if course.run.per_second.is_none() && now < course.end {
                     self.intend(course);
                 }
             }
-            if count < buffer.len() {
-                return Ok(());
+            if count < asked {
+                break;
             }
         }
+        Ok(())
     }
 }
 
@@ -259,8 +299,17 @@ impl Course {
     fn new(run: &Run, streams: usize) -> Self {
         let begin = run.lead_millis * 1_000_000;
         let interval = run.per_second.map_or(0, |rate| nanos(Duration::from_secs_f64(streams as f64 / rate)));
-        let (run, end) = (run.clone(), begin + run.millis * 1_000_000);
-        Self { run, clock: Instant::now(), begin, end, interval, outstanding: 0, messages: 0 }
+        Self {
+            run: run.clone(),
+            sizes: Sizes::of(run.down),
+            clock: Instant::now(),
+            begin,
+            end: begin + run.millis * 1_000_000,
+            interval,
+            next_read: run.reads_per_second.map(|_| 0),
+            outstanding: 0,
+            messages: 0,
+        }
     }
 
     fn now(&self) -> u64 {
@@ -273,9 +322,8 @@ impl Course {
         if self.run.per_second.is_none() {
             return stream.latest;
         }
-        let mixed = (stream.seed << 32 | number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let mixed = (mixed ^ mixed >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 32;
-        number * self.interval + mixed % self.interval.max(1)
+        let place = mixed(stream.seed << 32 | number) >> 16;
+        number * self.interval + place % self.interval.max(1)
     }
 
     fn answer(&mut self, stream: &Stream, now: u64, latencies: &mut Histogram<u64>) {

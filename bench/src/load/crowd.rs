@@ -1,16 +1,18 @@
 //! Clients and pods as processes of their own, which this one orders about in lines of JSON.
 
 use std::io::{self, BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::process::{ChildStdin, ChildStdout, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 use gateway_tests::process::Process;
 use hdrhistogram::Histogram;
+use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
 use super::client::Client;
 use super::{Run, Steps, Tally, pod};
+use crate::topology::Network;
 use crate::web::visitor::Visitors;
 use crate::web::{self, Plan};
 
@@ -27,9 +29,18 @@ pub(crate) enum Order {
 /// What it answers.
 #[derive(Debug, Serialize, Deserialize)]
 enum Report {
-    Opened,
+    Opened(Opened),
     Ran(Tally),
     Failed(String),
+}
+
+/// What came of [`Order::Open`].
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Opened {
+    /// How many were established.
+    pub(crate) streams: usize,
+    /// Why there are no more, if there are less than were asked for.
+    pub(crate) refused: Option<String>,
 }
 
 /// A client process: obeys until its standard input ends.
@@ -38,13 +49,10 @@ pub(crate) fn obey() -> Result<()> {
     let mut visitors: Option<Visitors> = None;
     for line in io::stdin().lines() {
         let report = match serde_json::from_str(&line?)? {
-            Order::Open(streams) => streams
-                .into_iter()
-                .try_for_each(|(to, sandbox, seed)| client.open(to, &sandbox, seed))
-                .map(|()| Report::Opened),
+            Order::Open(streams) => Ok(Report::Opened(open(&mut client, &streams))),
             Order::Visit(plan) => Visitors::new(plan).map(|all| {
                 visitors = Some(all);
-                Report::Opened
+                Report::Opened(Opened::default())
             }),
             Order::Run(run) => match &mut visitors {
                 Some(visitors) => visitors.run(&run).map(Report::Ran),
@@ -57,30 +65,58 @@ pub(crate) fn obey() -> Result<()> {
     Ok(())
 }
 
+/// As many of the streams as there can be.
+fn open(client: &mut Client, streams: &[(SocketAddr, String, u32)]) -> Opened {
+    let mut opened = Opened::default();
+    for (to, sandbox, seed) in streams {
+        if let Err(error) = client.open(*to, sandbox, *seed) {
+            opened.refused = Some(format!("{error:#}"));
+            break;
+        }
+        opened.streams += 1;
+    }
+    opened
+}
+
 /// A pod process, for streams or for visitors: says where it listens, and serves.
 pub(crate) fn be_pod(is_web: bool) -> Result<()> {
-    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let address: IpAddr = std::env::args().nth(2).context("a pod is told its address")?.parse()?;
+    let listener = TcpListener::bind((address, 0))?;
     writeln!(io::stdout(), "{}", listener.local_addr()?)?;
     if is_web { web::pod::serve(&listener) } else { pod::serve(&listener) }
 }
 
 /// A process of this program in another role.
 pub(crate) struct Helper {
-    _process: Process,
+    process: Process,
     input: ChildStdin,
     output: BufReader<ChildStdout>,
 }
 
 impl Helper {
-    pub(crate) fn start(role: &str) -> Result<Self> {
-        let program = std::env::current_exe()?;
-        let mut process = Process::spawn(&program.to_string_lossy(), |command| {
-            command.arg(role).stdin(Stdio::piped()).stdout(Stdio::piped());
+    /// A client, on the clients' host.
+    fn client(network: &Network) -> Result<Self> {
+        Self::start(network.at_client(), &["client"])
+    }
+
+    /// A pod in the `role` of streams' or of visitors', on the pods' host; its first line is where it listens.
+    pub(crate) fn pod(network: &Network, role: &str) -> Result<Self> {
+        Self::start(network.at_pod(), &[role, &network.pod().to_string()])
+    }
+
+    fn start(mut words: Vec<String>, arguments: &[&str]) -> Result<Self> {
+        words.push(std::env::current_exe()?.to_string_lossy().into_owned());
+        let mut process = Process::spawn(&words[0], |command| {
+            command.args(&words[1..]).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
         })?;
         let child = process.child();
         let input = child.stdin.take().context("a pipe to the process")?;
         let output = BufReader::new(child.stdout.take().context("a pipe from the process")?);
-        Ok(Self { _process: process, input, output })
+        Ok(Self { process, input, output })
+    }
+
+    pub(crate) fn pid(&self) -> Pid {
+        self.process.pid()
     }
 
     pub(crate) fn line(&mut self) -> Result<String> {
@@ -134,13 +170,25 @@ impl Total {
 }
 
 impl Crowd {
-    pub(crate) fn start(clients: usize) -> Result<Self> {
-        let clients = (0..clients).map(|_| Helper::start("client")).collect::<Result<_>>()?;
+    pub(crate) fn start(network: &Network, clients: usize) -> Result<Self> {
+        let clients = (0..clients).map(|_| Helper::client(network)).collect::<Result<_>>()?;
         Ok(Self { clients, seed: 0 })
+    }
+
+    pub(crate) fn pids(&self) -> impl Iterator<Item = Pid> {
+        self.clients.iter().map(Helper::pid)
     }
 
     /// Establishes `count` more streams; the n-th goes to the address and the sandbox that `target` gives for n.
     pub(crate) fn open(&mut self, count: usize, target: impl Fn(usize) -> (SocketAddr, String)) -> Result<()> {
+        match self.open_most(count, target)?.refused {
+            None => Ok(()),
+            Some(why) => bail!("the load failed: {why}"),
+        }
+    }
+
+    /// The same, and where not all can be had, as many as there are.
+    pub(crate) fn open_most(&mut self, count: usize, target: impl Fn(usize) -> (SocketAddr, String)) -> Result<Opened> {
         let mut shares: Vec<Vec<_>> = self.clients.iter().map(|_| Vec::new()).collect();
         let clients = shares.len();
         for index in 0..count {
@@ -151,7 +199,13 @@ impl Crowd {
         for (client, share) in self.clients.iter_mut().zip(shares) {
             client.order(&Order::Open(share))?;
         }
-        self.clients.iter_mut().try_for_each(|client| client.report().map(drop))
+        let mut all = Opened::default();
+        for client in &mut self.clients {
+            let Report::Opened(opened) = client.report()? else { bail!("a client answered something else") };
+            all.streams += opened.streams;
+            all.refused = all.refused.or(opened.refused);
+        }
+        Ok(all)
     }
 
     /// Makes visitors of all clients; the n-th process gets the n-th plan.

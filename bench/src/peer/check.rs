@@ -3,7 +3,7 @@
 //! No test of cargo's, since the peers are installed for the bench alone.
 
 use std::io::{self, Write as _};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -57,7 +57,8 @@ pub(crate) fn run() -> Result<()> {
 fn check(peer: &Peer) -> Result<String> {
     let pods = [pod("first")?, pod("second")?];
     let addresses = pods.each_ref().map(Pod::address);
-    let running = match peer.start(&Scene { pods: &addresses, workers: 2, sandboxes: 2, redis: None })? {
+    let listen = Ipv4Addr::LOCALHOST.into();
+    let running = match peer.start(&Scene { listen, pods: &addresses, workers: 2, sandboxes: 2, redis: None })? {
         Started::Skipped(reason) => return Ok(format!("skipped: {reason}")),
         Started::Running(running) => running,
     };

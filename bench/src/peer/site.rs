@@ -35,10 +35,11 @@ impl Launch {
 }
 
 impl<'a> Site<'a> {
-    /// An empty directory and a free loopback port.
+    /// An empty directory and a port that is free on loopback, and so in a namespace of its own on every address.
     pub(super) fn new(scene: &'a Scene<'a>) -> Result<Self> {
         let directory = TempDir::with_prefix("gateway-bench-")?;
-        Ok(Self { directory, listen: process::free_address()?, scene })
+        let listen = SocketAddr::new(scene.listen, process::free_address()?.port());
+        Ok(Self { directory, listen, scene })
     }
 
     /// A file's full name in the directory of this run.

@@ -1,21 +1,36 @@
 //! What is promised, beside what this run has found: the table of the specification, ready to be put there.
 
+use super::memory;
 use crate::analysis::{Ratio, median};
-use crate::suite::{CaseResult, Idle, Results, Sample, Series};
+use crate::suite::phase::Sample;
+use crate::suite::{CaseResult, Results, Series};
 
-const OURS: [&str; 5] = ["copy uring", "copy epoll", "splice", "sockmap", "auto"];
+pub(super) const OURS: [&str; 6] = ["copy uring", "copy epoll", "splice", "sockmap", "packet", "auto"];
 const HAPROXY: &str = "haproxy";
 const NGINX: &str = "nginx";
 const NGINX_LUA: &str = "nginx lua redis";
 
-/// An idle stream's bytes, everything counted.
-const IDLE_BYTES_MAX: f64 = 12.0 * 1024.0;
-
 const PENDING: &str = "not in this run";
 
+/// One line of the specification.
+pub(super) struct Target {
+    pub(super) what: String,
+    pub(super) target: String,
+    /// Whether it is met or missed, and by which number.
+    pub(super) found: String,
+}
+
 pub(super) fn table(results: &Results) -> String {
-    let mut out = "\n## Targets\n\n| | target | this run |\n|---|---|---|\n".to_owned();
-    let mut row = |what: &str, target: &str, found: String| out += &format!("| {what} | {target} | {found} |\n");
+    let row = |Target { what, target, found }| format!("| {what} | {target} | {found} |\n");
+    "\n## Targets\n\n| | target | this run |\n|---|---|---|\n".to_owned()
+        + &all(results).into_iter().map(row).collect::<String>()
+}
+
+pub(super) fn all(results: &Results) -> Vec<Target> {
+    let mut all = Vec::new();
+    let mut row = |what: &str, target: &str, found: String| {
+        all.push(Target { what: what.to_owned(), target: target.to_owned(), found });
+    };
     for name in ["256 B on 64 streams", "1 KiB on 64 streams"] {
         let case = results.cases.iter().find(|case| case.scenario == "echo" && case.name == name);
         let what = |engine: &str| format!("`{engine}`, echo of {name}: CPU per message at the same rate");
@@ -30,7 +45,8 @@ pub(super) fn table(results: &Results) -> String {
         let what = format!("`bulk` {}, best engine: CPU per GB", case.name);
         row(&what, "at most 0.9 of HAProxy with splicing", judged(best, |ratio| ratio <= 0.9));
     }
-    row("an idle stream, any engine, everything counted", "at most 12 KiB, below every peer", idle(&results.idle));
+    let idle = memory::verdict(&results.idle).unwrap_or_else(|| PENDING.to_owned());
+    row("an idle stream, any engine, everything counted", "at most 12 KiB, below every peer", idle);
     for scenario in ["session", "http"] {
         let case = results.cases.iter().find(|case| case.scenario == scenario);
         for (peer, least) in [(NGINX_LUA, 1.3), (HAPROXY, 1.0)] {
@@ -40,7 +56,7 @@ pub(super) fn table(results: &Results) -> String {
         }
     }
     row("quiet streams' p99 beside noisy ones", "at most 1.2 of that without them", noisy(results));
-    out
+    all
 }
 
 fn judged(ratio: Option<Ratio>, is_met: impl Fn(f64) -> bool) -> String {
@@ -75,25 +91,6 @@ fn of_case(
     Some(Ratio::of(&values(engine)?, &values(peer)?))
 }
 
-/// Every engine and every peer at the most streams that it and `direct` had.
-fn idle(idle: &[Idle]) -> String {
-    let Some(direct) = idle.iter().find(|idle| idle.subject == "direct") else { return PENDING.to_owned() };
-    let bytes = |subject: &Idle| {
-        let (step, base) = subject.steps.iter().zip(&direct.steps).next_back()?;
-        Some((step.1 - base.1 + step.2) as f64 / step.0 as f64)
-    };
-    let is_ours = |subject: &Idle| OURS.contains(&subject.subject.as_str());
-    let ours = idle.iter().filter(|idle| is_ours(idle)).filter_map(bytes).fold(f64::NAN, f64::max);
-    let others = idle.iter().filter(|idle| !is_ours(idle) && idle.subject != "direct").filter_map(bytes);
-    let least = others.fold(f64::NAN, f64::min);
-    if ours.is_nan() {
-        return PENDING.to_owned();
-    }
-    let verdict = if ours <= IDLE_BYTES_MAX && (least.is_nan() || ours < least) { "met" } else { "missed" };
-    let peers = if least.is_nan() { "no peer was there".to_owned() } else { format!("least of the peers {least:.0}") };
-    format!("{verdict}: at most {ours:.0} bytes; {peers}")
-}
-
 /// Two cases of one subject, round by round; `direct` says what the load does to itself.
 fn noisy(results: &Results) -> String {
     let p99 = |name: &str, subject: &str| -> Option<Vec<f64>> {
@@ -117,13 +114,7 @@ mod tests {
         let sample = |round: u32| Sample {
             per_second: 1e6 / cost,
             cpu_micros: cost * (1.0 + f64::from(round) / 100.0),
-            subject_micros: 1.0,
-            kernel_micros: 0.5,
-            steal_percent: 0.0,
-            p50: 10.0,
-            p99: 20.0,
-            p999: 30.0,
-            stages: Vec::new(),
+            ..Sample::default()
         };
         Series {
             subject: subject.to_owned(),
@@ -136,24 +127,11 @@ mod tests {
     fn a_target_is_met_or_missed_against_the_better_peer() {
         let all = [("direct", 10.0), ("copy uring", 36.0), ("sockmap", 30.0), ("haproxy", 40.0), ("nginx", 37.0)];
         let series = all.iter().map(|(name, cost)| series(name, *cost)).collect();
-        let case = CaseResult { scenario: "echo", name: "256 B on 64 streams", bytes: 512, series };
+        let case = CaseResult { series, ..CaseResult::new("echo", "256 B on 64 streams") };
         let text = table(&Results { cases: vec![case], ..Results::default() });
         let row = |start: &str| text.lines().find(|line| line.starts_with(start)).unwrap().to_owned();
         assert!(row("| `copy`, echo of 256 B").contains("missed: 0.973"), "{text}");
         assert!(row("| `sockmap`, echo of 256 B").contains("met: 0.750"), "{text}");
         assert!(row("| an idle stream").ends_with("not in this run |"), "{text}");
-    }
-
-    #[test]
-    fn an_idle_stream_is_weighed_against_the_lightest_peer() {
-        let idle = |subject: &str, slabs, resident| Idle {
-            subject: subject.to_owned(),
-            steps: vec![(1000, slabs, resident)],
-            ended: None,
-        };
-        let mut all = vec![idle("direct", 8_000_000, 0), idle("copy uring", 15_000_000, 3_000_000)];
-        assert_eq!(super::idle(&all), "met: at most 10000 bytes; no peer was there");
-        all.push(idle("haproxy", 16_000_000, 1_000_000));
-        assert_eq!(super::idle(&all), "missed: at most 10000 bytes; least of the peers 9000");
     }
 }

@@ -2,45 +2,77 @@
 
 use anyhow::{Context as _, Result};
 
-use super::{CaseResult, Effort, Sample, Series, Stage, processors, sample};
+use super::phase::{Sample, phase};
+use super::{CaseResult, Contender, Effort, Series, Stage, processors};
 use crate::load::Run;
 use crate::load::crowd::Crowd;
+use crate::load::size::Size;
 
 /// Streams that do the same.
-struct Part {
+#[derive(Clone, Copy)]
+pub(super) struct Part {
     /// Of a thousand desktops, or all of them.
-    streams: usize,
+    pub(super) streams: usize,
     /// Messages per second and stream; `None`: as fast as answers come.
-    per_second: Option<f64>,
+    pub(super) per_second: Option<f64>,
     /// Bytes of an answer; a message asks for it as a client asks for the next update of its screen.
-    down: u32,
+    pub(super) down: Size,
+    /// Whether somebody sits at it whose updates have to come in time.
+    pub(super) is_active: bool,
+    /// Bytes per second that each stream reads; `None`: what comes.
+    reads_per_second: Option<u32>,
 }
 
 /// A thousand desktops: how many are how busy, and what an update of theirs weighs. An assumption, whose sources are
-/// session measurements that were published; updates of one kind are all of the same size.
-const DESKTOPS: &[Part] = &[
+/// session measurements that were published. Sizes of updates are log-normal, with nineteen of twenty in the range that
+/// is given. The slow readers come last: they are no part of what counts, but of what everybody has to bear.
+const DESKTOPS: [Part; 5] = [
     // Nobody looks: a sign of life every 20 s.
-    Part { streams: 800, per_second: Some(0.05), down: 32 },
+    Part { is_active: false, ..Part::active(800, 0.05, Size::Exactly(32)) },
     // Somebody types and moves windows.
-    Part { streams: 150, per_second: Some(10.0), down: 6 << 10 },
+    Part::active(150, 10.0, log_normal(2450, 1.25, 200, 30_000)),
     // Somebody scrolls.
-    Part { streams: 40, per_second: Some(17.0), down: 32 << 10 },
+    Part::active(40, 17.0, log_normal(20_000, 0.7, 5000, 80_000)),
     // Somebody watches.
-    Part { streams: 10, per_second: Some(25.0), down: 100 << 10 },
+    Part::active(10, 25.0, log_normal(89_000, 0.4, 40_000, 200_000)),
+    // Somebody watches over a line of 160 kbit/s, and is sent updates whether or not it has read the last.
+    Part {
+        is_active: false,
+        reads_per_second: Some(20_000),
+        ..Part::active(SLOW, 5.0, log_normal(89_000, 0.4, 40_000, 200_000))
+    },
 ];
 
+/// Slow readers among a thousand desktops.
+const SLOW: usize = 10;
+
 /// The quiet streams, which are what is looked at, and those that take what they can.
-const QUIET: Part = Part { streams: 1000, per_second: Some(1.0), down: 256 };
-const GREEDY: Part = Part { streams: 10, per_second: None, down: 1 << 20 };
+const QUIET: Part = Part::active(1000, 1.0, Size::Exactly(256));
+const GREEDY: Part =
+    Part { streams: 10, per_second: None, down: Size::Exactly(1 << 20), is_active: false, reads_per_second: None };
 
 /// The header and a pointer event.
-const MESSAGE_BYTES: u32 = 24;
+pub(super) const MESSAGE_BYTES: u32 = 24;
 
 pub(super) const ALONE: &str = "1,000 quiet streams alone";
 pub(super) const BESIDE: &str = "1,000 quiet streams beside 10 that saturate";
 
 /// Desktops in thousands.
-const FLEETS: [(usize, &str); 2] = [(1, "1,000 desktops"), (4, "4,000 desktops")];
+pub(super) const FLEETS: [(usize, &str); 2] = [(1, "1,000 desktops"), (3, "3,000 desktops")];
+
+impl Part {
+    const fn active(streams: usize, per_second: f64, down: Size) -> Self {
+        Self { streams, per_second: Some(per_second), down, is_active: true, reads_per_second: None }
+    }
+}
+
+const fn log_normal(median: u32, deviation: f64, least: u32, most: u32) -> Size {
+    Size::LogNormal { median, deviation, least, most }
+}
+
+pub(super) fn desktops() -> &'static [Part] {
+    &DESKTOPS
+}
 
 /// What stands between, with its streams of each kind.
 struct Scene {
@@ -48,55 +80,58 @@ struct Scene {
     runs: Vec<Run>,
 }
 
-/// Fleets of desktops, all of one mix.
-pub(super) fn vnc(stage: &Stage, effort: Effort) -> Result<Vec<CaseResult>> {
-    let fleets = if effort.is_quick { &FLEETS[..1] } else { &FLEETS };
-    let mut results = Vec::new();
-    for &(thousands, name) in fleets {
-        let mut scenes = scenes(stage, DESKTOPS, thousands, effort)?;
-        let mut result = empty(stage, "vnc", name);
-        for round in 0..effort.rounds {
-            for place in 0..scenes.len() {
-                let index = (place + round) % scenes.len();
-                let sample = taken(stage, &mut scenes[index], index, DESKTOPS.len(), DESKTOPS.len())?;
-                result.series[index].paced.push(sample);
-            }
+/// A fleet of desktops, of the mix.
+pub(super) fn vnc(stage: &Stage, field: &[&Contender], fleet: usize, effort: Effort) -> Result<CaseResult> {
+    let (thousands, name) = FLEETS[fleet];
+    let mut scenes = scenes(stage, field, (&DESKTOPS, thousands), effort)?;
+    let mut result = empty(field, "vnc", name);
+    for round in 0..effort.rounds {
+        for place in 0..scenes.len() {
+            let index = (place + round) % scenes.len();
+            let counted = DESKTOPS.len() - 1;
+            let sample = taken(stage, field[index], &mut scenes[index], DESKTOPS.len(), counted)?;
+            result.series[index].paced.push(sample);
         }
-        results.push(result);
     }
-    Ok(results)
+    result.streams = thousands * DESKTOPS.iter().map(|part| part.streams).sum::<usize>();
+    Ok(result)
 }
 
 /// The quiet streams first without the greedy ones, then with them; what counts is what the quiet ones feel.
-pub(super) fn noisy(stage: &Stage, effort: Effort) -> Result<Vec<CaseResult>> {
-    let mut scenes = scenes(stage, &[QUIET, GREEDY], 1, effort)?;
-    let mut results = [ALONE, BESIDE].map(|name| empty(stage, "noisy", name));
+pub(super) fn noisy(stage: &Stage, field: &[&Contender], effort: Effort) -> Result<Vec<CaseResult>> {
+    let mut scenes = scenes(stage, field, (&[QUIET, GREEDY], 1), effort)?;
+    let mut results = [ALONE, BESIDE].map(|name| empty(field, "noisy", name));
     for round in 0..effort.rounds {
         for place in 0..scenes.len() {
             let index = (place + round) % scenes.len();
             for (parts, result) in [1, 2].into_iter().zip(&mut results) {
-                result.series[index].paced.push(taken(stage, &mut scenes[index], index, parts, 1)?);
+                let sample = taken(stage, field[index], &mut scenes[index], parts, 1)?;
+                result.series[index].paced.push(sample);
             }
         }
     }
     Ok(results.into())
 }
 
-fn scenes(stage: &Stage, parts: &[Part], times: usize, effort: Effort) -> Result<Vec<Scene>> {
+fn scenes(stage: &Stage, field: &[&Contender], (parts, times): (&[Part], usize), effort: Effort) -> Result<Vec<Scene>> {
     let mut scenes = Vec::new();
-    for (name, running) in &stage.subjects {
+    for (name, running) in field {
         let mut scene = Scene { crowds: Vec::new(), runs: Vec::new() };
         for part in parts {
             let streams = (part.streams * times).min(effort.streams_max);
-            let mut crowd = Crowd::start(processors())?;
+            let mut crowd = Crowd::start(&stage.network, processors())?;
             crowd.open(streams, |stream| stage.target(running, stream)).with_context(|| name.clone())?;
             scene.crowds.push(crowd);
             scene.runs.push(Run {
                 up: MESSAGE_BYTES,
                 down: part.down,
                 per_second: part.per_second.map(|rate| rate * streams as f64),
-                lead_millis: u64::try_from(effort.lead.as_millis())?,
-                millis: u64::try_from(effort.round.as_millis())?,
+                // Whoever reads slowly does not ask for one after the other, or nothing would be held up.
+                is_pull: part.per_second.is_some() && part.reads_per_second.is_none(),
+                reads_per_second: part.reads_per_second,
+                lead_millis: effort.lead_millis(),
+                millis: effort.round_millis(),
+                ..Run::default()
             });
         }
         scenes.push(scene);
@@ -105,13 +140,12 @@ fn scenes(stage: &Stage, parts: &[Part], times: usize, effort: Effort) -> Result
 }
 
 /// One phase of the first `parts`, of which the first `counted` count.
-fn taken(stage: &Stage, scene: &mut Scene, index: usize, parts: usize, counted: usize) -> Result<Sample> {
-    let (name, running) = &stage.subjects[index];
+fn taken(stage: &Stage, contender: &Contender, scene: &mut Scene, parts: usize, counted: usize) -> Result<Sample> {
     let Scene { crowds, runs } = scene;
-    sample(&mut crowds[..parts], &runs[..parts], counted, &running.pids).with_context(|| name.clone())
+    Ok(phase(stage, contender, (&mut crowds[..parts], &runs[..parts]), counted, &[])?.sample())
 }
 
-fn empty(stage: &Stage, scenario: &'static str, name: &'static str) -> CaseResult {
-    let series = |(name, _): &(String, _)| Series { subject: name.clone(), closed: Vec::new(), paced: Vec::new() };
-    CaseResult { scenario, name, bytes: MESSAGE_BYTES, series: stage.subjects.iter().map(series).collect() }
+fn empty(field: &[&Contender], scenario: &str, name: &str) -> CaseResult {
+    let series = |(name, _): &&Contender| Series { subject: name.clone(), closed: Vec::new(), paced: Vec::new() };
+    CaseResult { bytes: MESSAGE_BYTES, series: field.iter().map(series).collect(), ..CaseResult::new(scenario, name) }
 }

@@ -34,7 +34,7 @@ fn scripted(answer: &'static str) -> SocketAddr {
 
 fn run(kind: Kind, visitors: usize, addresses: Vec<SocketAddr>, pods: Vec<SocketAddr>) -> anyhow::Result<Tally> {
     let mut visitors = Visitors::new(Plan { kind, visitors, addresses, pods, sandboxes: 10, seed: 7 })?;
-    visitors.run(&Run { up: 0, down: 0, per_second: None, lead_millis: 0, millis: 200 })
+    visitors.run(&Run { millis: 200, ..Run::default() })
 }
 
 fn count(steps: &[(u64, u64)]) -> u64 {

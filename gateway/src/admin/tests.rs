@@ -48,7 +48,7 @@ impl Admin {
         let client: SocketAddr = "192.0.2.7:50000".parse().unwrap();
         let endpoint = "10.0.0.1:6080".parse().unwrap();
         let permit = self.streams.admit(client.ip(), &sandbox.parse().unwrap()).unwrap();
-        self.streams.open(permit, 0, client, endpoint, Engine::Copy)
+        self.streams.open(permit, 0, client, (endpoint, None), Engine::Copy)
     }
 
     async fn connect(&self) -> TcpStream {

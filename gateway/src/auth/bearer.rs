@@ -4,6 +4,8 @@ use std::fmt;
 
 use ring::hmac;
 
+use super::Secret;
+
 /// The one token that opens every sandbox.
 ///
 /// It is not kept: what is kept is a MAC of it under itself. A given token is compared through its MAC, whose
@@ -12,6 +14,7 @@ use ring::hmac;
 pub struct Bearer {
     key: hmac::Key,
     tag: hmac::Tag,
+    cookies: Secret,
 }
 
 impl Bearer {
@@ -25,7 +28,13 @@ impl Bearer {
         }
         let key = hmac::Key::new(hmac::HMAC_SHA256, token.as_bytes());
         let tag = hmac::sign(&key, token.as_bytes());
-        Some(Self { key, tag })
+        let cookies = Secret::derived(&key, b"splicegate/cookies/v1");
+        Some(Self { key, tag, cookies })
+    }
+
+    /// What the cookies that stand for this token are signed with: they end when the token is replaced.
+    pub(super) fn cookies(&self) -> &Secret {
+        &self.cookies
     }
 
     /// Whether `given` is the token.

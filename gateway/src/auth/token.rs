@@ -23,8 +23,16 @@ pub const KEYS_MAX: usize = 2;
 /// The longest token that is looked at, in bytes. A namespace and a name of 63 bytes each make one of 280.
 pub const TOKEN_BYTES_MAX: usize = 1024;
 
-const VERSION_PREFIX: &str = "v1.";
-const CONTEXT: &[u8] = b"agent-sandbox/scoped-token/v1.";
+/// What is signed: each kind has a beginning and a context of its own, so that one never passes for another.
+#[derive(Clone, Copy)]
+pub(super) struct Kind {
+    /// What stands before the payload.
+    pub(super) prefix: &'static str,
+    /// What is signed before it.
+    pub(super) context: &'static [u8],
+}
+
+pub(super) const TOKEN: Kind = Kind { prefix: "v1.", context: b"agent-sandbox/scoped-token/v1." };
 
 /// A secret that tokens are made and checked with.
 #[derive(Clone)]
@@ -89,23 +97,36 @@ impl Secret {
     /// Makes a token that opens `scope` until `expires`, in seconds since 1970.
     #[must_use]
     pub fn mint(&self, scope: Scope<'_>, expires: i64) -> String {
+        self.seal(TOKEN, scope, expires)
+    }
+
+    /// A secret of its own, made from a shorter one: whoever has what it signs guesses at `from`, and not at this.
+    pub(super) fn derived(from: &hmac::Key, purpose: &[u8]) -> Self {
+        Self(hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(from, purpose).as_ref()))
+    }
+
+    pub(super) fn seal(&self, kind: Kind, scope: Scope<'_>, expires: i64) -> String {
         let claims = Claims { namespace: scope.namespace.into(), name: scope.name.into(), exp: expires };
         let payload = serde_json::to_vec(&claims).expect("two strings and a number are JSON");
         let payload = URL_SAFE_NO_PAD.encode(payload);
-        let signature = URL_SAFE_NO_PAD.encode(self.sign(payload.as_bytes()));
-        format!("{VERSION_PREFIX}{payload}.{signature}")
+        let signature = hmac::sign(&self.0, &[kind.context, payload.as_bytes()].concat());
+        format!("{}{payload}.{}", kind.prefix, URL_SAFE_NO_PAD.encode(signature))
     }
 
-    fn sign(&self, payload: &[u8]) -> hmac::Tag {
-        let mut signing = hmac::Context::with_key(&self.0);
-        signing.update(CONTEXT);
-        signing.update(payload);
-        signing.sign()
-    }
-
-    /// Compares in constant time: `hmac::verify` computes the signature itself and tells nothing but the result.
-    fn has_signed(&self, payload: &[u8], signature: &[u8]) -> bool {
-        hmac::verify(&self.0, &[CONTEXT, payload].concat(), signature).is_ok()
+    /// Whether `given` was signed with this secret and opens `scope` at `now`; returns when it ends. The signature is
+    /// compared in constant time: `hmac::verify` computes it itself and tells nothing but the result.
+    pub(super) fn check(&self, kind: Kind, given: &[u8], scope: Scope<'_>, now: i64) -> Result<i64, TokenError> {
+        let (payload, signature) = parts(kind, given).ok_or(TokenError::Unsigned)?;
+        hmac::verify(&self.0, &[kind.context, payload].concat(), &signature).map_err(|_| TokenError::Unsigned)?;
+        let payload = URL_SAFE_NO_PAD.decode(payload).map_err(|_| TokenError::Unsigned)?;
+        let claims: Claims<'_> = serde_json::from_slice(&payload).map_err(|_| TokenError::Unsigned)?;
+        if now >= claims.exp {
+            return Err(TokenError::Expired);
+        }
+        if claims.namespace != scope.namespace || claims.name != scope.name {
+            return Err(TokenError::WrongScope);
+        }
+        Ok(claims.exp)
     }
 }
 
@@ -129,22 +150,17 @@ impl Keys {
         secrets.first().expect("a set of keys has one at least")
     }
 
-    /// Whether `token` opens `scope` at `now`, in seconds since 1970; returns when it ends.
-    pub fn check(&self, token: &[u8], scope: Scope<'_>, now: i64) -> Result<i64, TokenError> {
-        let (payload, signature) = parts(token).ok_or(TokenError::Unsigned)?;
+    /// The secret that has signed `given`, if that opens `scope` at `now`, and when it ends.
+    pub(super) fn signer(
+        &self,
+        kind: Kind,
+        given: &[u8],
+        scope: Scope<'_>,
+        now: i64,
+    ) -> Result<(&Secret, i64), TokenError> {
         let Self(secrets) = self;
-        if !secrets.iter().any(|secret| secret.has_signed(payload, &signature)) {
-            return Err(TokenError::Unsigned);
-        }
-        let payload = URL_SAFE_NO_PAD.decode(payload).map_err(|_| TokenError::Unsigned)?;
-        let claims: Claims<'_> = serde_json::from_slice(&payload).map_err(|_| TokenError::Unsigned)?;
-        if now >= claims.exp {
-            return Err(TokenError::Expired);
-        }
-        if claims.namespace != scope.namespace || claims.name != scope.name {
-            return Err(TokenError::WrongScope);
-        }
-        Ok(claims.exp)
+        let mut checked = secrets.iter().map(|secret| secret.check(kind, given, scope, now).map(|end| (secret, end)));
+        checked.find(|checked| !matches!(checked, Err(TokenError::Unsigned))).unwrap_or(Err(TokenError::Unsigned))
     }
 }
 
@@ -158,11 +174,11 @@ impl From<TokenError> for super::AuthError {
 }
 
 /// The payload as it is written, and the signature.
-fn parts(token: &[u8]) -> Option<(&[u8], Vec<u8>)> {
+fn parts(kind: Kind, token: &[u8]) -> Option<(&[u8], Vec<u8>)> {
     if token.len() > TOKEN_BYTES_MAX {
         return None;
     }
-    let rest = token.strip_prefix(VERSION_PREFIX.as_bytes())?;
+    let rest = token.strip_prefix(kind.prefix.as_bytes())?;
     let dot = rest.iter().position(|&byte| byte == b'.')?;
     let signature = URL_SAFE_NO_PAD.decode(&rest[dot + 1..]).ok()?;
     Some((&rest[..dot], signature))

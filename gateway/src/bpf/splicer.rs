@@ -6,6 +6,7 @@
 //! them. Interfaces that come later carry no spliced stream.
 
 mod devices;
+pub mod flush;
 mod grace;
 mod keys;
 mod owners;

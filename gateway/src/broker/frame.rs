@@ -126,11 +126,19 @@ impl Relay {
         Self { from_client, message_bytes_max, held: Vec::new(), passing: None, message: None, bound: true }
     }
 
-    /// Says whether there is a receiver. Without one, messages are read and dropped; one that was begun is dropped to
-    /// its end, since its next receiver has not seen its beginning.
-    pub fn set_bound(&mut self, bound: bool) {
-        self.bound = bound;
-        if !bound && let Some(message) = &mut self.message {
+    /// Says that there is a receiver.
+    pub fn link(&mut self) {
+        self.bound = true;
+    }
+
+    /// Says that there is no receiver any more. A message that it has a part of is dropped to its end, since the next
+    /// receiver has not seen its beginning. Other messages are read and dropped, unless they are held for that one:
+    /// then they are written as ever.
+    pub fn unlink(&mut self, held: bool) {
+        self.bound = held;
+        if let Some(message) = &mut self.message
+            && (message.begun || !held)
+        {
             message.fate = Fate::Drop;
         }
     }

@@ -18,6 +18,8 @@ const CONTROL_BYTES_MAX: usize = 1024;
 /// Who writes to a socket.
 pub(super) struct Outbox {
     pub(super) socket: Socket,
+    /// What goes before everything else: what was held for this peer.
+    first: RefCell<Vec<u8>>,
     /// Control frames that wait.
     control: RefCell<Vec<u8>>,
     /// Held by who sends.
@@ -27,8 +29,15 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
-    pub(super) fn new(socket: Socket) -> Self {
-        Self { socket, control: RefCell::default(), turn: Mutex::new(()), torn: Cell::new(false) }
+    /// `first` leaves with whatever is sent first, and before it.
+    pub(super) fn new(socket: Socket, first: Vec<u8>) -> Self {
+        Self {
+            socket,
+            first: RefCell::new(first),
+            control: RefCell::default(),
+            turn: Mutex::new(()),
+            torn: Cell::new(false),
+        }
     }
 
     /// Whether another frame would be read as a part of one that was cut.
@@ -58,6 +67,10 @@ impl Outbox {
     }
 
     async fn send(&self, mut frames: Vec<u8>, _turn: MutexGuard<'_, ()>) -> io::Result<()> {
+        let first = self.first.take();
+        if !first.is_empty() {
+            frames.splice(..0, first);
+        }
         frames.append(&mut self.control.take());
         while !frames.is_empty() {
             self.torn.set(true);

@@ -265,4 +265,6 @@ impl Session {
 }
 
 #[cfg(test)]
+mod simulator;
+#[cfg(test)]
 mod tests;

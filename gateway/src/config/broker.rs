@@ -25,6 +25,10 @@ pub struct BrokerConfig {
     pub flap_cycles_max: u32,
     /// The window.
     pub flap_window: Duration,
+    /// What becomes of a client's messages while there is no upstream.
+    pub on_redial: OnRedial,
+    /// How many bytes of them a session holds, if it holds them; behind that the client is not read.
+    pub redial_buffer_bytes_max: usize,
     /// How often both sides are asked for a sign of life; 0 is never.
     pub keepalive: Duration,
     /// How they are asked.
@@ -39,6 +43,15 @@ pub struct BrokerConfig {
     pub per_client_max: u32,
     /// How many dials of one worker thread may be under way: what a migration of everything at once may cost a node.
     pub dials_max: usize,
+}
+
+/// What becomes of a client's messages while its session has no upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnRedial {
+    /// They are dropped, as with the brokers that clients know.
+    Drop,
+    /// They are held, and are the first that the next upstream gets.
+    Buffer,
 }
 
 /// How a peer is asked for a sign of life.
@@ -62,6 +75,8 @@ impl Default for BrokerConfig {
             handshake_timeout: Duration::from_secs(10),
             flap_cycles_max: 3,
             flap_window: Duration::from_secs(60),
+            on_redial: OnRedial::Drop,
+            redial_buffer_bytes_max: 64 << 10,
             keepalive: Duration::from_secs(30),
             keepalive_frame: KeepaliveFrame::Ping,
             idle_timeout: Duration::from_secs(60 * 60),

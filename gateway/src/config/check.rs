@@ -18,7 +18,7 @@ pub(super) fn check(draft: &Draft, problems: &mut Vec<Problem>) {
     check_auth(draft, problems);
 }
 
-fn check_directory(Draft { raw, origins }: &Draft, problems: &mut Vec<Problem>) {
+fn check_directory(Draft { raw, origins, .. }: &Draft, problems: &mut Vec<Problem>) {
     if raw.redis_url.is_some() && !raw.sandboxes.is_empty() {
         let reason = "the directory is either this table or Redis";
         problems.push(Problem::Conflict { origin: origins.first("sandbox"), other: origins.first("redis"), reason });
@@ -43,7 +43,7 @@ fn check_directory(Draft { raw, origins }: &Draft, problems: &mut Vec<Problem>) 
     }
 }
 
-fn check_addresses(Draft { raw, origins }: &Draft, problems: &mut Vec<Problem>) {
+fn check_addresses(Draft { raw, origins, .. }: &Draft, problems: &mut Vec<Problem>) {
     if raw.listen.is_empty() {
         let reason = "expected an address at least".to_owned();
         problems.push(Problem::BadValue { origin: origins.first("listen"), reason });
@@ -63,7 +63,7 @@ fn check_addresses(Draft { raw, origins }: &Draft, problems: &mut Vec<Problem>) 
     }
 }
 
-fn check_limits(Draft { raw, origins }: &Draft, problems: &mut Vec<Problem>) {
+fn check_limits(Draft { raw, origins, .. }: &Draft, problems: &mut Vec<Problem>) {
     if raw.http.request_line_bytes_max > raw.http.head_bytes_max {
         let (line, head) = (origins.first("request-line-bytes-max"), origins.first("head-bytes-max"));
         // The complaint goes to the one that somebody wrote.
@@ -72,15 +72,19 @@ fn check_limits(Draft { raw, origins }: &Draft, problems: &mut Vec<Problem>) {
     }
 }
 
-fn check_sources(Draft { raw, origins }: &Draft, problems: &mut Vec<Problem>) {
+fn check_sources(Draft { raw, origins, routes }: &Draft, problems: &mut Vec<Problem>) {
     if raw.sources.is_empty() {
         let reason = "expected a source at least: without any, no request finds its sandbox".to_owned();
         problems.push(Problem::BadValue { origin: origins.first("source"), reason });
     }
+    if let Some(route) = routes.first().filter(|_| !raw.sources.contains(&Source::Broker)) {
+        let reason = "routes need the source 'broker', which is not on";
+        problems.push(Problem::Conflict { origin: route.origin.clone(), other: origins.first("source"), reason });
+    }
 }
 
 /// A gateway whose manifest has lost its token must not serve everybody.
-fn check_auth(Draft { raw, origins }: &Draft, problems: &mut Vec<Problem>) {
+fn check_auth(Draft { raw, origins, .. }: &Draft, problems: &mut Vec<Problem>) {
     let open = raw.auth.token.is_none() && raw.auth.secret_files.is_empty();
     if raw.sources.contains(&Source::Header) && open && !raw.auth.allow_unauthenticated {
         let reason = "the header source needs --auth-token or --auth-secret-file, or --allow-unauthenticated true";

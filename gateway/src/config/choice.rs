@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use super::{EngineChoice, HeaderLookup, IoChoice, KeepaliveFrame, LogFormat, OriginPolicy, Sources, WebsocketHint};
+use super::{
+    AddressBook, EngineChoice, IoChoice, KeepaliveFrame, LogFormat, OnRedial, OriginPolicy, RouteMode, Sources,
+    WebsocketHint,
+};
 
 /// A closed set of values with names.
 pub trait Choice: Copy + PartialEq + 'static {
@@ -72,13 +75,23 @@ impl Choice for KeepaliveFrame {
     const NAMES: &'static [(&'static str, Self)] = &[("ping", Self::Ping), ("empty", Self::Empty)];
 }
 
+impl Choice for OnRedial {
+    const PLACEHOLDER: &'static str = "drop|buffer";
+    const NAMES: &'static [(&'static str, Self)] = &[("drop", Self::Drop), ("buffer", Self::Buffer)];
+}
+
+impl Choice for RouteMode {
+    const PLACEHOLDER: &'static str = "broker|stream";
+    const NAMES: &'static [(&'static str, Self)] = &[("broker", Self::Broker), ("stream", Self::Stream)];
+}
+
 impl Choice for WebsocketHint {
     const PLACEHOLDER: &'static str = "redirect|cookie|off";
     const NAMES: &'static [(&'static str, Self)] =
         &[("redirect", Self::Redirect), ("cookie", Self::Cookie), ("off", Self::Off)];
 }
 
-impl Choice for HeaderLookup {
+impl Choice for AddressBook {
     const PLACEHOLDER: &'static str = "dns|directory";
     const NAMES: &'static [(&'static str, Self)] = &[("dns", Self::Dns), ("directory", Self::Directory)];
 }

@@ -1,4 +1,4 @@
-//! The file layer: TOML with one flat key per option, and the table `[sandboxes]`.
+//! The file layer: TOML with one flat key per option, the table `[sandboxes]`, and a table `[[route]]` per route.
 
 use std::path::Path;
 
@@ -8,28 +8,41 @@ use toml::de::{DeInteger, DeString, DeTable, DeValue};
 use super::option::{Assignment, Setting, Written};
 use super::options;
 use super::problem::{Origin, Problem};
+use super::route::RouteLines;
 use super::suggest::nearest;
 
 /// The table whose lines are `--sandbox` options: `37579 = "127.0.0.1:6080"`.
 const SANDBOXES: &str = "sandboxes";
 
+/// The tables of which each is a route.
+const ROUTE: &str = "route";
+
+/// What a file says.
+#[derive(Debug, Default)]
+pub(super) struct Lines {
+    /// Of options.
+    pub(super) assignments: Vec<Assignment>,
+    /// Of routes, which no other layer has.
+    pub(super) routes: Vec<RouteLines>,
+}
+
 /// Reads a file. What is right in it is returned even if the rest is not, so that the rest of the checks can go on.
 #[must_use]
-pub(super) fn read(path: &Path, problems: &mut Vec<Problem>) -> Vec<Assignment> {
+pub(super) fn read(path: &Path, problems: &mut Vec<Problem>) -> Lines {
     match std::fs::read_to_string(path) {
         Ok(text) => parse(path, &text, problems),
         Err(source) => {
             problems.push(Problem::Unreadable { path: path.to_owned(), source });
-            Vec::new()
+            Lines::default()
         }
     }
 }
 
 /// Reads a file's text; `path` is what problems call it.
 #[must_use]
-pub(super) fn parse(path: &Path, text: &str, problems: &mut Vec<Problem>) -> Vec<Assignment> {
+pub(super) fn parse(path: &Path, text: &str, problems: &mut Vec<Problem>) -> Lines {
     let (table, errors) = DeTable::parse_recoverable(text);
-    let mut file = File { path, text, problems, assignments: Vec::new() };
+    let mut file = File { path, text, problems, assignments: Vec::new(), routes: Vec::new() };
     for error in errors {
         let line = file.line(error.span().map_or(0, |span| span.start));
         let reason = error.message().lines().collect::<Vec<_>>().join("; ");
@@ -38,11 +51,13 @@ pub(super) fn parse(path: &Path, text: &str, problems: &mut Vec<Problem>) -> Vec
     for (key, value) in in_order(table.get_ref()) {
         if key.get_ref() == SANDBOXES {
             file.sandboxes(key, value);
+        } else if key.get_ref() == ROUTE {
+            file.routes(key, value);
         } else {
             file.option(key, value);
         }
     }
-    file.assignments
+    Lines { assignments: file.assignments, routes: file.routes }
 }
 
 struct File<'a> {
@@ -50,6 +65,7 @@ struct File<'a> {
     text: &'a str,
     problems: &'a mut Vec<Problem>,
     assignments: Vec<Assignment>,
+    routes: Vec<RouteLines>,
 }
 
 impl File<'_> {
@@ -57,7 +73,8 @@ impl File<'_> {
         let name = key.get_ref();
         let origin = self.origin(key.span().start, name);
         let Some(setting) = options::all().find(|setting| setting.key() == **name) else {
-            let suggestion = nearest(name, options::all().map(Setting::key).chain([SANDBOXES.to_owned()]));
+            let suggestion =
+                nearest(name, options::all().map(Setting::key).chain([SANDBOXES, ROUTE].map(str::to_owned)));
             self.problems.push(Problem::Unknown { origin, suggestion });
             return;
         };
@@ -86,6 +103,27 @@ impl File<'_> {
             );
         }
         self.assign(setting, values);
+    }
+
+    fn routes(&mut self, key: &Spanned<DeString<'_>>, value: &Spanned<DeValue<'_>>) {
+        let DeValue::Array(items) = value.get_ref() else {
+            let origin = self.origin(key.span().start, ROUTE);
+            self.problems.push(Problem::BadValue { origin, reason: "expected tables [[route]]".to_owned() });
+            return;
+        };
+        for item in items {
+            let origin = self.origin(item.span().start, ROUTE);
+            let DeValue::Table(table) = item.get_ref() else {
+                self.problems.push(Problem::BadValue { origin, reason: "expected a table".to_owned() });
+                continue;
+            };
+            let mut lines = Vec::new();
+            for (key, value) in in_order(table) {
+                let name = key.get_ref().to_string();
+                lines.extend(self.written(&format!("{ROUTE}.{name}"), value).map(|written| (name, written)));
+            }
+            self.routes.push(RouteLines { origin, lines });
+        }
     }
 
     /// A file may say `sandbox = [...]` and `[sandboxes]`: the two make one list.
@@ -147,7 +185,8 @@ mod tests {
 
     fn texts(file: &str) -> (Vec<String>, Vec<String>) {
         let mut problems = Vec::new();
-        let assignments = parse(Path::new("f"), file, &mut problems);
+        let Lines { assignments, routes } = parse(Path::new("f"), file, &mut problems);
+        assert!(routes.is_empty());
         let values = |assignment: &Assignment| {
             let name = assignment.setting.name;
             assignment.values.iter().map(|value| format!("{} {name}={}", value.origin, value.text)).collect::<Vec<_>>()
@@ -201,6 +240,25 @@ mod tests {
             problems[0].starts_with("f:1: ") && problems.iter().any(|problem| problem.starts_with("f:3: ")),
             "{problems:?}"
         );
+    }
+
+    #[test]
+    fn each_table_of_a_route_is_one() {
+        let mut problems = Vec::new();
+        let text = "workers = 1\n[[route]]\npath = \"/a/{id}\"\n\n[[route]]\nmode = \"stream\"\nkeepalive = 1.5\n";
+        let Lines { assignments, routes } = parse(Path::new("f"), text, &mut problems);
+        assert_eq!(assignments.len(), 1);
+        let lines: Vec<_> = routes
+            .iter()
+            .flat_map(|route| &route.lines)
+            .map(|(key, written)| format!("{} {key}={}", written.origin, written.text))
+            .collect();
+        assert_eq!(lines, ["f:3: route.path path=/a/{id}", "f:6: route.mode mode=stream"]);
+        assert_eq!(routes[1].origin.to_string(), "f:5: route");
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        let mut problems = Vec::new();
+        assert!(parse(Path::new("f"), "route = [1]\n", &mut problems).routes.is_empty());
+        assert_eq!(problems[0].to_string(), "f:1: route: expected a table");
     }
 
     proptest::proptest! {

@@ -11,7 +11,7 @@ use super::OriginPolicy;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeaderConfig {
     /// Who knows the address of a sandbox whose request names none.
-    pub lookup: HeaderLookup,
+    pub lookup: AddressBook,
     /// Whether a client may send its request to the gateway's own machine. For tests, and for pods on the host's
     /// network.
     pub allow_loopback_pod_ip: bool,
@@ -24,7 +24,7 @@ pub struct HeaderConfig {
 
 /// Who knows the address of a sandbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HeaderLookup {
+pub enum AddressBook {
     /// `<id>.<namespace>.svc.<cluster domain>`
     Dns,
     /// The directory of the other sources.
@@ -47,7 +47,7 @@ pub struct DnsConfig {
 }
 
 /// Which tokens open sandboxes.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuthConfig {
     /// The token that opens every sandbox.
     pub token: Option<SecretText>,
@@ -55,6 +55,10 @@ pub struct AuthConfig {
     pub secret_files: Vec<PathBuf>,
     /// Whether the header source may do without any of these.
     pub allow_unauthenticated: bool,
+    /// How long the cookie that a browser gets for a token is good for, if the token is good for longer.
+    pub cookie_lifetime: Duration,
+    /// Origins of pages elsewhere that may use sandboxes by that cookie.
+    pub origins: Vec<String>,
 }
 
 /// A text that is not printed.
@@ -82,10 +86,22 @@ impl fmt::Debug for SecretText {
     }
 }
 
+impl Default for AuthConfig {
+    fn default() -> Self {
+        Self {
+            token: None,
+            secret_files: Vec::new(),
+            allow_unauthenticated: false,
+            cookie_lifetime: Duration::from_secs(12 * 60 * 60),
+            origins: Vec::new(),
+        }
+    }
+}
+
 impl Default for HeaderConfig {
     fn default() -> Self {
         Self {
-            lookup: HeaderLookup::Dns,
+            lookup: AddressBook::Dns,
             allow_loopback_pod_ip: false,
             upgrade_origin: OriginPolicy::Strip,
             strip_sandbox_headers: false,

@@ -14,8 +14,8 @@ use tracing_subscriber::EnvFilter;
 use super::choice::{self, Choice};
 use super::peer::{RedisUrl, SandboxEntry};
 use super::{
-    BrokerPattern, ControlPlaneConfig, EngineChoice, HeaderLookup, HostHeader, HostPattern, IoChoice, KeepaliveFrame,
-    LogFormat, OriginPolicy, SecretText, WebsocketHint,
+    AddressBook, BrokerPattern, ControlPlaneConfig, EngineChoice, HostHeader, HostPattern, IoChoice, KeepaliveFrame,
+    LogFormat, OnRedial, OriginPolicy, SecretText, WebsocketHint,
 };
 use crate::route::SandboxId;
 use crate::route::sandbox_id::SandboxIdError;
@@ -97,8 +97,10 @@ pub const LOG_FORMAT: Kind<LogFormat> = choice();
 pub const WEBSOCKET_HINT: Kind<WebsocketHint> = choice();
 /// A choice among signs of life.
 pub const KEEPALIVE_FRAME: Kind<KeepaliveFrame> = choice();
+/// A choice of what becomes of messages without a receiver.
+pub const ON_REDIAL: Kind<OnRedial> = choice();
 /// A choice among those who know addresses.
-pub const HEADER_LOOKUP: Kind<HeaderLookup> = choice();
+pub const HEADER_LOOKUP: Kind<AddressBook> = choice();
 /// A choice of what becomes of an Origin.
 pub const ORIGIN: Kind<OriginPolicy> = choice();
 /// One way in.

@@ -37,12 +37,14 @@ macro_rules! option {
 mod broker;
 mod packet;
 mod streams;
+mod tokens;
 
 /// Every option, by group.
 pub static GROUPS: &[Group] = &[
     Group { title: "Process", options: PROCESS },
     Group { title: "Routing", options: ROUTING },
     Group { title: "Header source", options: HEADER },
+    Group { title: "Tokens", options: tokens::TOKENS },
     Group { title: "Directory", options: DIRECTORY },
     Group { title: "Control plane", options: CONTROL_PLANE },
     Group { title: "HTTP", options: HTTP },
@@ -72,6 +74,12 @@ pub static DIRECTORY: &[Setting] = &[
         "File whose first line is the Redis password, read at each connect; it takes the place of the one in the URL."
     ),
     option!("redis-hash", One(redis.hash, kind::TEXT), "The Redis hash that maps sandboxes to endpoints."),
+    option!(
+        "redis-state-hash",
+        One(redis.state_hash, kind::TEXT),
+        "The Redis hash that says of a sandbox that it is running, migrating or stopped, under the same field; it need \
+         not be there."
+    ),
     option!(
         "redis-field-prefix",
         One(redis.field_prefix, kind::TEXT),
@@ -218,6 +226,12 @@ static ROUTING: &[Setting] = &[
         "Where the prefix source lives: NAMESPACE/ID/PORT/... follows."
     ),
     option!(
+        "service-prefix-keep",
+        Many(routing.service_prefix_keep, count::<u16, 1, 65_535>()),
+        "A port whose applications know their prefix and get it with every path: Jupyter by its base_url, Vite by its \
+         base."
+    ),
+    option!(
         "default-sandbox",
         Maybe(routing.default_sandbox, kind::SANDBOX_ID),
         "The sandbox that gets the requests which no source covers; without one they are answered with 404."
@@ -275,23 +289,6 @@ static HEADER: &[Setting] = &[
         One(routing.header.upgrade_origin, kind::ORIGIN),
         "What the sandbox sees of an upgrade's Origin: what the client sent, nothing, or its own address."
     ),
-    option!(
-        "auth-token",
-        Maybe(auth.token, kind::SECRET),
-        "The bearer token that opens every sandbox of the header source. Arguments are public on a machine: give it by \
-         variable or file."
-    ),
-    option!(
-        "auth-secret-file",
-        Many(auth.secret_files, kind::FILE),
-        "A file with the secret that scoped tokens are signed with, 32 bytes at least. Two at most, so that one can \
-         take the other's place."
-    ),
-    option!(
-        "allow-unauthenticated",
-        One(auth.allow_unauthenticated, kind::SWITCH),
-        "Whether the header source may run without --auth-token and --auth-secret-file."
-    ),
 ];
 
 static HTTP: &[Setting] = &[
@@ -336,6 +333,11 @@ static HTTP: &[Setting] = &[
         One(http.host_header, kind::HOST_HEADER),
         "The Host that the sandbox sees: its own endpoint, what the client sent, or always the same text, with \
          the port where it says {port}."
+    ),
+    option!(
+        "upgrade-cookies",
+        One(http.upgrade_cookies, kind::SWITCH),
+        "Whether the sandbox sees the cookies of an upgrade; some desktops' servers break off at heads over 4 KiB."
     ),
 ];
 

@@ -19,6 +19,7 @@ use super::choice::Source;
 use super::option::{Assignment, Setting};
 use super::peer::{RedisUrl, SandboxEntry};
 use super::problem::{Origin, Problem, Problems};
+use super::route::RouteLines;
 use super::{
     AuthConfig, BrokerConfig, Config, ControlPlaneConfig, DnsConfig, EngineChoice, HttpConfig, IoChoice, LogFormat,
     PacketConfig, RedisConfig, RoutingConfig, StreamConfig, UpstreamConfig,
@@ -96,6 +97,8 @@ pub struct Draft {
     pub raw: Raw,
     /// Where the values of an option stand, for options that any layer names.
     pub origins: Origins,
+    /// The file's routes, as they stand there.
+    pub(super) routes: Vec<RouteLines>,
 }
 
 /// Where the values of each option stand, by the option's name.
@@ -111,12 +114,16 @@ pub fn read(layers: Layers) -> Result<Draft, Problems> {
     let environment = environment::read(layers.environment, &mut problems);
     let in_file = match layers.file.or(environment.config_file) {
         Some(path) => file::read(&path, &mut problems),
-        None => Vec::new(),
+        None => file::Lines::default(),
     };
-    let mut draft = Draft { raw: Raw::default(), origins: Origins::default() };
+    let mut draft = Draft { raw: Raw::default(), origins: Origins::default(), routes: in_file.routes };
+    let in_file = in_file.assignments;
     for assignment in environment.router.iter().chain(&in_file).chain(&environment.assignments).chain(&layers.flags) {
         draft.apply(assignment, &mut problems);
     }
+    // Behind all layers, since what a route does not say is said by any of them.
+    let read = |route: &RouteLines| route.read(&draft.raw, &mut problems);
+    draft.raw.routing.routes = draft.routes.iter().filter_map(read).collect();
     check::check(&draft, &mut problems);
     Problems::found(problems).map(|()| draft)
 }
@@ -186,7 +193,14 @@ impl Draft {
     /// credentials of the Redis URL.
     #[must_use]
     pub fn to_toml(&self) -> String {
-        options::all().map(|setting| self.toml_line(setting)).collect()
+        let mut text: String = options::all().map(|setting| self.toml_line(setting)).collect();
+        for route in &self.routes {
+            text.push_str("\n[[route]]\n");
+            for (key, written) in &route.lines {
+                text.push_str(&format!("{key} = {} # {}\n", toml_value(&written.text), written.origin));
+            }
+        }
+        text
     }
 
     fn toml_line(&self, setting: &'static Setting) -> String {

@@ -11,6 +11,8 @@ pub struct RedisConfig {
     pub url: String,
     /// The hash that maps sandboxes to endpoints. The default is the contract with its writers.
     pub hash: String,
+    /// The hash that says of a sandbox whether it runs, if there is one.
+    pub state_hash: String,
     /// What stands before a sandbox's id in the hash's field names. The default is the contract with its writers.
     pub field_prefix: String,
     /// How long one answer may take. A request for an unknown sandbox waits this long at most before it gets its 503.
@@ -33,6 +35,7 @@ impl RedisConfig {
         Self {
             url: url.into(),
             hash: "vnc_sandboxes".to_owned(),
+            state_hash: "vnc_sandboxes_state".to_owned(),
             field_prefix: "Sandbox_ID_".to_owned(),
             response_timeout: Duration::from_millis(500),
             connect_timeout: Duration::from_secs(1),
@@ -60,6 +63,7 @@ impl fmt::Debug for RedisConfig {
         let Self {
             url: _,
             hash,
+            state_hash,
             field_prefix,
             response_timeout,
             connect_timeout,
@@ -70,6 +74,7 @@ impl fmt::Debug for RedisConfig {
         f.debug_struct("RedisConfig")
             .field("url", &self.redacted_url())
             .field("hash", hash)
+            .field("state_hash", state_hash)
             .field("field_prefix", field_prefix)
             .field("response_timeout", response_timeout)
             .field("connect_timeout", connect_timeout)

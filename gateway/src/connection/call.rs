@@ -1,20 +1,23 @@
 //! A request on its way to its sandbox: what both an exchange and an upgrade need.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::account::Account;
-use super::context::Context;
+use super::context::{CLIENTS_SPEAK_TLS, Context};
 use super::inbox::{Inbox, ReadHeadError};
 use super::locate;
-use crate::config::DialConfig;
+use crate::auth;
+use crate::config::{AddressBook, DialConfig};
 use crate::directory::{Endpoint, LocateError, Located};
 use crate::error::Failure;
 use crate::http::RequestHead;
 use crate::http::rewrite::{self, Forwarding, ResponseRewrite};
+use crate::metrics::UpstreamState;
 use crate::route::Target;
 use crate::sys::Socket;
-use crate::upstream::{self, DialError, DialOutcome, PoolKey};
+use crate::upstream::{self, DialError, DialOutcome, Lease, PoolKey};
 
 /// A request, its route and its account.
 pub(super) struct Call<'a> {
@@ -46,6 +49,22 @@ impl<'a> Call<'a> {
         self.endpoint.address()
     }
 
+    /// The endpoint, and who named it.
+    pub(super) fn place(&self) -> (SocketAddr, Option<AddressBook>) {
+        (self.endpoint(), self.target.lookup.book())
+    }
+
+    /// Gives `upstream` up, whose sandbox is no more, and says what the client is told.
+    pub(super) async fn left(&self, upstream: &Inbox) -> Failure {
+        self.context.shared.metrics.upstream_reset(UpstreamState::Busy, 1);
+        upstream.socket.reset_on_close();
+        match self.locate_again().await {
+            Err(error) => locate::failure(self.target, error),
+            // It came back under the same name, and what was asked of the one before is lost.
+            Ok(_) => Failure::UpstreamEnded(io::Error::from(io::ErrorKind::ConnectionAborted)),
+        }
+    }
+
     /// Where the sandbox is now, whatever was said when the call began.
     pub(super) async fn locate_again(&self) -> Result<Located, LocateError> {
         locate::locate(self.target, self.context).await
@@ -58,7 +77,7 @@ impl<'a> Call<'a> {
 
     /// Dials the sandbox. Where no descriptor is left for it, idle connections give theirs. Where its host is gone, the
     /// directory is asked once more: the sandbox may have moved.
-    pub(super) async fn dial(&mut self) -> Result<Inbox, Failure> {
+    pub(super) async fn dial(&mut self) -> Result<(Inbox, Lease), Failure> {
         let first = match self.dial_once().await {
             Ok(socket) => return Ok(self.dialled(socket)),
             Err(error) => error,
@@ -104,17 +123,17 @@ impl<'a> Call<'a> {
         .await
     }
 
-    fn dialled(&mut self, socket: Socket) -> Inbox {
+    fn dialled(&mut self, socket: Socket) -> (Inbox, Lease) {
         self.account.dialled(self.endpoint());
-        Inbox::new(socket)
+        let register = &self.context.shared.register;
+        let book = self.target.lookup.book();
+        let lease = register.enter(self.context.index, &self.target.sandbox, book, self.located.generation);
+        (Inbox::new(socket), lease)
     }
 
     /// Whose places a stream takes: the client's own address, also behind proxies that are trusted.
     pub(super) fn client_address(&self) -> IpAddr {
-        let trusted = &self.context.config().trusted_proxies;
-        rewrite::client_address(self.head, self.account.client().ip(), |address| {
-            trusted.iter().any(|network| network.contains(&address))
-        })
+        rewrite::client_address(self.head, self.account.client().ip(), |address| self.context.trusts(address))
     }
 
     /// How long the response head may take. The client may ask for less than is configured.
@@ -145,17 +164,20 @@ impl<'a> Call<'a> {
         let client = self.account.client().ip();
         Forwarding {
             client,
-            client_trusted: config.trusted_proxies.iter().any(|net| net.contains(&client)),
-            tls: false,
+            client_trusted: self.context.trusts(client),
+            tls: CLIENTS_SPEAK_TLS,
             endpoint: self.endpoint(),
             host_header: self.target.handling.host_header.as_ref().unwrap_or(&config.http.host_header),
             upstream_target: &self.target.upstream_target,
             public_prefix: &self.target.public_prefix,
+            keeps_prefix: self.target.handling.keeps_prefix,
             agent_prefix: &self.target.agent_prefix,
             client_is_edge: self.target.handling.client_is_edge,
             origin: self.target.handling.origin,
             consumes_authorization: self.target.handling.consumes_authorization,
-            cookie_name: &config.routing.cookie_name,
+            own_cookies: [&config.routing.cookie_name, auth::cookie::NAME],
+            upgrade_cookies: config.http.upgrade_cookies,
+            token_parameter: auth::PARAMETER,
             hides_sandbox_headers: self.target.handling.strips_sandbox_headers,
             request_id: self.account.request_id(),
         }

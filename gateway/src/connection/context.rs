@@ -1,6 +1,7 @@
 //! What a connection works with: its worker's own state, and what all workers share.
 
 use std::cell::Cell;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
@@ -14,7 +15,10 @@ use crate::http::HeadLimits;
 use crate::metrics::Metrics;
 use crate::sys::{Driver, TcpTuning};
 use crate::tunnel::{self, LiveStreams, Plan, Splicer};
-use crate::upstream::Pool;
+use crate::upstream::{Pool, Register};
+
+/// Whether clients speak TLS to the gateway itself. It terminates none.
+pub(super) const CLIENTS_SPEAK_TLS: bool = false;
 
 /// What all workers share.
 pub struct Shared {
@@ -26,10 +30,12 @@ pub struct Shared {
     pub directory: Directory,
     /// Where the sandboxes of the header source are, if it is on.
     pub dns: Option<Dns>,
-    /// Whom the header source lets in.
+    /// Whom the sources let in that ask for tokens.
     pub guard: Guard,
     /// The counters.
     pub metrics: Arc<Metrics>,
+    /// The connections to pods.
+    pub register: Arc<Register>,
     /// The live streams.
     pub live: Arc<LiveStreams>,
     /// The shutdown's phase.
@@ -108,6 +114,12 @@ impl Context {
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.shared.config
+    }
+
+    /// Whether the client at `address` is a proxy whose word about its own client is taken.
+    #[must_use]
+    pub fn trusts(&self, address: IpAddr) -> bool {
+        self.config().trusted_proxies.iter().any(|network| network.contains(&address))
     }
 
     /// How many idle upstream connections this worker's descriptor table has room for now.

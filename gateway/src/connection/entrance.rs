@@ -1,11 +1,16 @@
-//! What the header source asks of a request before its sandbox is looked for.
+//! What is asked of a request before its sandbox is looked for.
+//!
+//! Where the gateway has tokens, they guard the sources whose clients can bring one. Programs do in the Authorization
+//! field. Browsers do once, in the query of a page (`gateway_token`): they are sent to the same URL without it, with a
+//! cookie for the sandbox, and whatever comes by that cookie is asked for its origin.
 
+use std::net::IpAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::context::Context;
-use crate::auth::{self, AuthError, Scope};
-use crate::http::RequestHead;
-use crate::route::{Source, Target, header};
+use super::context::{CLIENTS_SPEAK_TLS, Context};
+use crate::auth::{self, Asker, AuthError, Grant, Guard, Scope};
+use crate::http::{RequestHead, query, rewrite};
+use crate::route::{self, Decision, Source, Target, header, prefix};
 
 /// Where the router of agent-sandbox answers health checks, beside its clients' requests.
 const HEALTH_PATH: &[u8] = b"/healthz";
@@ -16,17 +21,141 @@ pub(super) fn asks_health(head: &RequestHead, context: &Context) -> bool {
     context.config().routing.sources.header && head.path() == HEALTH_PATH && matches!(head.method(), "GET" | "HEAD")
 }
 
-/// Whether a request may reach its sandbox, about which nothing has been asked yet. Returns whether the Authorization
-/// field was the gateway's.
-pub(super) fn check(head: &RequestHead, target: &Target, context: &Context) -> Result<bool, AuthError> {
-    if target.source != Source::Header {
-        return Ok(false);
-    }
-    let given = auth::credentials(head.values("authorization"));
-    let scope = Scope { namespace: target.sandbox.namespace(), name: target.sandbox.name() };
+/// Lets a request of the client at `client` in, about whose sandbox nothing has been asked yet: as it is to be
+/// forwarded, or to another URL first.
+pub(super) fn admit(
+    head: &RequestHead,
+    mut target: Target,
+    client: IpAddr,
+    context: &Context,
+) -> Result<Decision, AuthError> {
     let guard = &context.shared.guard;
-    guard.check(given, scope, header::chooses_address(head), now())?;
-    Ok(guard.is_closed())
+    match target.source {
+        Source::Header if guard.is_closed() => {
+            let given = auth::credentials(head.values("authorization"));
+            guard.check(given, scope(&target), header::chooses_address(head), now())?;
+            target.handling.consumes_authorization = true;
+        }
+        Source::Host | Source::Prefix if guard.is_closed() => {
+            let door = Door { guard, head, client_trusted: context.trusts(client), now: now() };
+            if let Some(set_cookies) = door.admit(&mut target)? {
+                let path = cookie_path(&target, context);
+                let set_cookies = set_cookies.map(|grant| door.cookie(grant, &target, &path));
+                return Ok(without_token(head, &target, set_cookies));
+            }
+        }
+        // The session paths are one page's URLs with and without an id, which no cookie's Path can follow; an edge has
+        // asked already; and a portal has to be reached by whoever has no token yet.
+        _ => {}
+    }
+    if target.misses_slash { Ok(with_slash(head)) } else { Ok(Decision::Forward(target)) }
+}
+
+/// What a request is judged by where its client may be a browser.
+struct Door<'a> {
+    guard: &'a Guard,
+    head: &'a RequestHead,
+    client_trusted: bool,
+    now: i64,
+}
+
+impl<'a> Door<'a> {
+    /// `None` for a request that goes on; otherwise what its next URL's cookie is given for, if it gets one.
+    ///
+    /// An Authorization field that is no token of ours is the sandbox's: applications have their own.
+    fn admit(&self, target: &mut Target) -> Result<Option<Option<Grant<'a>>>, AuthError> {
+        let given = auth::credentials(self.head.values("authorization"));
+        let by_field = self.check(given, target);
+        if by_field.is_ok() {
+            target.handling.consumes_authorization = true;
+            hide_token(target);
+            return Ok(None);
+        }
+        let by_cookie = self.by_cookie(target);
+        let is_page = matches!(self.head.method(), "GET" | "HEAD") && !self.head.asks_websocket();
+        let (tokens, _) = query::take(self.head.query().unwrap_or_default(), auth::PARAMETER);
+        if is_page && !tokens.is_empty() {
+            // Of two tokens nobody can tell which was meant.
+            let token = if let [only] = tokens.as_slice() { Some(only.as_slice()) } else { None };
+            return match (self.check(token, target), by_cookie) {
+                (Ok(grant), _) => Ok(Some(Some(grant))),
+                // A link that was good once, and a browser that has used it: its page must not keep it in its URL.
+                (Err(_), Ok(())) => Ok(Some(None)),
+                (Err(AuthError::Missing), Err(_)) => Err(AuthError::Nowhere),
+                (Err(error), Err(_)) => Err(error),
+            };
+        }
+        match (by_cookie, by_field) {
+            (Ok(()), _) => {
+                hide_token(target);
+                Ok(None)
+            }
+            (Err(AuthError::Nowhere), Err(error)) if error != AuthError::Missing => Err(error),
+            (Err(error), _) => Err(error),
+        }
+    }
+
+    fn check(&self, token: Option<&[u8]>, target: &Target) -> Result<Grant<'a>, AuthError> {
+        self.guard.check(token, scope(target), false, self.now)?.ok_or(AuthError::Missing)
+    }
+
+    fn by_cookie(&self, target: &Target) -> Result<(), AuthError> {
+        self.guard.check_cookies(self.head.values("cookie"), scope(target), self.now)?;
+        let (scheme, host) = rewrite::public_origin(self.head, self.client_trusted, CLIENTS_SPEAK_TLS);
+        let mut origins = self.head.values("origin");
+        let origin = origins.next().map(|first| if origins.next().is_some() { b"" } else { first });
+        self.guard.check_origin(&Asker {
+            own: &[scheme, b"://", host].concat(),
+            origin,
+            fetch_site: self.head.field("sec-fetch-site"),
+            navigates: self.head.navigates(),
+            is_safe: matches!(self.head.method(), "GET" | "HEAD"),
+            is_upgrade: self.head.asks_websocket(),
+        })
+    }
+
+    fn cookie(&self, grant: Grant<'_>, target: &Target, path: &str) -> String {
+        let (scheme, _) = rewrite::public_origin(self.head, self.client_trusted, CLIENTS_SPEAK_TLS);
+        self.guard.cookie(grant, scope(target), path, scheme.eq_ignore_ascii_case(b"https"), self.now)
+    }
+}
+
+fn scope(target: &Target) -> Scope<'_> {
+    Scope { namespace: target.sandbox.namespace(), name: target.sandbox.name() }
+}
+
+/// Where a browser may send the cookie of a sandbox. A host of its own has no other sandbox.
+fn cookie_path(target: &Target, context: &Context) -> String {
+    match target.source {
+        Source::Prefix => prefix::root(&target.sandbox, &context.config().routing),
+        _ => "/".to_owned(),
+    }
+}
+
+/// A token that was brought to the wrong place goes no further, either.
+fn hide_token(target: &mut Target) {
+    if let Some(hidden) = query::without(&target.upstream_target, auth::PARAMETER) {
+        target.upstream_target = hidden;
+    }
+}
+
+/// The same page without the token in its URL. 302 and not stored: the next one who has the link wants the cookie, too.
+fn without_token(head: &RequestHead, target: &Target, set_cookie: Option<String>) -> Decision {
+    let path = head.path();
+    let slash: &[u8] = if target.misses_slash { b"/" } else { b"" };
+    let (_, rest) = query::take(head.query().unwrap_or_default(), auth::PARAMETER);
+    let mark: &[u8] = if rest.is_empty() { b"" } else { b"?" };
+    // `//host` and `/\host` would name another server (WHATWG URL, relative slash state).
+    let start: &[u8] = if matches!(path.get(1), Some(b'/' | b'\\')) { b"/." } else { b"" };
+    let location = [start, path, slash, mark, &rest].concat();
+    Decision::Redirect { status: 302, location, set_cookies: set_cookie.into_iter().collect() }
+}
+
+/// The same URL with the slash that its sandbox's relative URLs need.
+fn with_slash(head: &RequestHead) -> Decision {
+    let (status, location) = route::with_slash(head);
+    let location = query::without(&location, auth::PARAMETER).unwrap_or(location);
+    Decision::Redirect { status, location, set_cookies: Vec::new() }
 }
 
 /// Seconds since 1970.

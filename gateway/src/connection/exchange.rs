@@ -19,9 +19,13 @@ use crate::http::parse::ResponseContext;
 use crate::http::rewrite;
 use crate::http::{ResponseHead, Version};
 use crate::sys::Socket;
+use crate::upstream::Lease;
 
 /// Why an exchange was cut whose client left.
 pub(super) const CLIENT_GONE: &str = "client gone";
+
+/// Why an exchange was cut whose sandbox is no more.
+const SANDBOX_GONE: &str = "sandbox gone";
 
 /// A client is watched only once its response is this late: most responses come sooner, and the watch costs a poll.
 /// From then on its end of stream counts as leaving, since a closed tab says no more than that and must not hold its
@@ -50,9 +54,9 @@ pub(super) async fn exchange(client: &mut Inbox, mut call: Call<'_>) -> Result<N
     let repeatable = call.head.body().is_empty() && matches!(call.head.method(), "GET" | "HEAD" | "OPTIONS");
     let idle_max = if repeatable { Duration::MAX } else { UNREPEATABLE_IDLE_MAX };
     let key = call.pool_key();
-    if let Some(kept) = call.context.pool.take(&key, idle_max) {
+    if let Some((kept, lease)) = call.context.pool.take(&key, idle_max) {
         call.account.dialled(key.endpoint);
-        match converse(client, Inbox::new(kept), &mut call).await {
+        match converse(client, (Inbox::new(kept), lease), &mut call).await {
             Err(Broken::Stale(_)) if repeatable => {}
             done => return conclude(done, &mut call),
         }
@@ -74,7 +78,11 @@ fn conclude(done: Result<Next, Broken>, call: &mut Call<'_>) -> Result<Next, Fai
 }
 
 /// Sends the request and relays the response. Both bodies move at once: a sandbox may answer while it still reads.
-async fn converse(client: &mut Inbox, mut upstream: Inbox, call: &mut Call<'_>) -> Result<Next, Broken> {
+async fn converse(
+    client: &mut Inbox,
+    (mut upstream, lease): (Inbox, Lease),
+    call: &mut Call<'_>,
+) -> Result<Next, Broken> {
     let http = &call.context.config().http;
     let patience = Patience { sender: http.body_timeout, receiver: http.body_timeout };
     let (to_client, to_upstream) = (client.socket.clone(), upstream.socket.clone());
@@ -91,7 +99,7 @@ async fn converse(client: &mut Inbox, mut upstream: Inbox, call: &mut Call<'_>) 
         let downloaded = loop {
             tokio::select! {
                 biased;
-                downloaded = &mut download => break downloaded?,
+                downloaded = &mut download => break Some(downloaded?),
                 sent = &mut upload, if uploaded.is_none() => {
                     uploaded = Some(after_upload(&sent, &begun)?);
                     deadline.as_mut().reset(Instant::now() + response_timeout);
@@ -103,16 +111,22 @@ async fn converse(client: &mut Inbox, mut upstream: Inbox, call: &mut Call<'_>) 
                         return Err(Broken::Early(Failure::UpstreamTimeout));
                     }
                 }
+                () = lease.ended() => break None,
                 () = &mut watch, if uploaded.is_some() => return Err(Broken::Midway(CLIENT_GONE, Close::Now)),
             }
         };
-        downloaded.with_upload(uploaded.flatten())
+        downloaded.map(|downloaded| downloaded.with_upload(uploaded.flatten()))
+    };
+    let Some(downloaded) = downloaded else {
+        let failure = call.left(&upstream).await;
+        return Err(if begun.get() { Broken::Midway(SANDBOX_GONE, Close::Reset) } else { Broken::Early(failure) });
     };
     call.account.answered(downloaded.status);
     call.account.bytes_up = downloaded.bytes_up.unwrap_or(0);
     call.account.bytes_down = downloaded.bytes_down;
     if downloaded.bytes_up.is_some() && downloaded.upstream_keeps && upstream.bytes().is_empty() {
-        call.context.pool.put(call.pool_key(), upstream.into_parts().0, call.context.idle_max());
+        let socket = upstream.into_parts().0;
+        call.context.pool.put(call.pool_key(), socket, lease, call.context.idle_max());
     }
     if downloaded.bytes_up.is_some() && downloaded.client_keeps {
         Ok(Next::Request)

@@ -18,22 +18,33 @@ use crate::http::rewrite;
 use crate::http::upgrade::Upgrade;
 use crate::sys::Socket;
 
+/// Who has left before there was an answer.
+enum Left {
+    Client,
+    Sandbox,
+}
+
 /// Carries out an upgrade.
 pub(super) async fn handshake(client: &mut Inbox, mut call: Call<'_>, upgrade: &Upgrade) -> Result<Next, Failure> {
     let permit = call.context.shared.live.admit(call.client_address(), &call.target.sandbox)?;
-    let mut upstream = call.dial().await?;
+    let (mut upstream, lease) = call.dial().await?;
     let limit = call.response_timeout();
     let answer = {
         let mut answer = pin!(tokio::time::timeout(limit, answer(&mut upstream, &client.socket, &call)));
         tokio::select! {
-            answer = &mut answer => Some(answer.unwrap_or(Err(Failure::UpstreamTimeout))?),
-            () = client.socket.gone() => None,
+            answer = &mut answer => Ok(answer.unwrap_or(Err(Failure::UpstreamTimeout))?),
+            () = lease.ended() => Err(Left::Sandbox),
+            () = client.socket.gone() => Err(Left::Client),
         }
     };
-    let Some(answer) = answer else {
-        // Nobody is left to tell; the dialled connection closes with this call.
-        call.account.cut(exchange::CLIENT_GONE);
-        return Ok(Next::Close(Close::Now));
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(Left::Sandbox) => return Err(call.left(&upstream).await),
+        Err(Left::Client) => {
+            // Nobody is left to tell; the dialled connection closes with this call.
+            call.account.cut(exchange::CLIENT_GONE);
+            return Ok(Next::Close(Close::Now));
+        }
     };
     if answer.status() != 101 {
         return exchange::relay_refusal(answer, upstream, &client.socket, &mut call).await;
@@ -45,7 +56,7 @@ pub(super) async fn handshake(client: &mut Inbox, mut call: Call<'_>, upgrade: &
     // Entered before the client knows: whoever sees the 101 sees the stream, and a sandbox that goes away closes it.
     let live = &call.context.shared.live;
     let engine = call.context.plan.user.engine();
-    let mut stream = live.open(permit, call.context.index, call.account.client(), call.endpoint(), engine);
+    let mut stream = live.open(permit, call.context.index, call.account.client(), call.place(), engine);
     // A sandbox that left the directory during the handshake had no stream yet that could be closed.
     if let Err(error) = call.locate_again().await
         && error.is_gone()

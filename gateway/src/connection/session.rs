@@ -6,6 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Next;
@@ -16,7 +17,8 @@ use super::exchange::{self, INTERIM_MAX, too_many_interim};
 use super::inbox::Inbox;
 use super::stream::millis;
 use crate::broker::session::{End, Failed};
-use crate::broker::{self, Host, Parts};
+use crate::broker::{self, Frame, Host, Parts};
+use crate::config::{BrokerConfig, DialConfig, HostHeader};
 use crate::directory::LocateError;
 use crate::drain::Phase;
 use crate::error::Failure;
@@ -24,6 +26,7 @@ use crate::http::offer::Offer;
 use crate::http::parse::ResponseContext;
 use crate::http::upgrade::{Upgrade, UpgradeError};
 use crate::http::{HeadLimits, RequestHead, ResponseHead};
+use crate::route::Mode;
 use crate::sys::{ChunkSize, Socket};
 use crate::tunnel::live::{AdmitError, Caps, Direction};
 use crate::tunnel::{Engine, Reason, StreamGuard};
@@ -32,7 +35,7 @@ use crate::upstream::{self, DialOutcome};
 /// How much of a refusal's body is searched for the words that say why.
 const REFUSAL_BYTES_MAX: usize = 4 << 10;
 
-/// How often a session whose sandbox is on its way looks whether it has arrived, before a drain ends it.
+/// How often a session whose sandbox is on its way is looked after, before a drain ends it.
 const MIGRATION_LOOK: Duration = Duration::from_millis(100);
 
 /// The part of the drain's time over which sessions are ended; the rest is for their goodbyes.
@@ -45,31 +48,34 @@ pub(super) struct Opened {
     offer: Offer,
     protocol: Option<Vec<u8>>,
     marks_exit: bool,
+    /// How it lives, where that is not as configured for all.
+    numbers: Option<Arc<BrokerConfig>>,
     request_id: String,
 }
 
 /// Opens a session.
-pub(super) async fn open(
-    client: &mut Inbox,
-    mut call: Call<'_>,
-    upgrade: &Upgrade,
-    marks_exit: bool,
-) -> Result<Next, Failure> {
+pub(super) async fn open(client: &mut Inbox, mut call: Call<'_>, upgrade: &Upgrade) -> Result<Next, Failure> {
+    let (marks_exit, numbers) = match &call.target.mode {
+        Mode::Broker { marks_exit, numbers } => (*marks_exit, numbers.clone()),
+        Mode::Stream => unreachable!("a stream is no session"),
+    };
     let config = call.context.config();
+    let lives = numbers.as_deref().unwrap_or(&config.broker);
     let live = &call.context.shared.live;
-    let caps = Caps { per_client: config.broker.per_client_max, per_sandbox: config.stream.per_sandbox_max };
+    let caps = Caps { per_client: lives.per_client_max, per_sandbox: config.stream.per_sandbox_max };
     let permit = match live.admit_session(call.client_address(), &call.target.sandbox, caps) {
         Ok(permit) => permit,
         Err(AdmitError::Client(limit)) => return turn_away(client, &mut call, upgrade, limit).await,
         Err(error @ AdmitError::Sandbox(_)) => return Err(error.into()),
     };
     let head = call.request_bytes(true);
-    let offer = Offer::new(&head, config.http.host_header == crate::config::HostHeader::Endpoint);
-    let mut upstream = call.dial().await?;
+    let offer = Offer::new(&head, config.http.host_header == HostHeader::Endpoint);
+    let (mut upstream, lease) = call.dial().await?;
     let shaking = shake(&mut upstream, &offer, call.endpoint(), &call.context.limits);
-    let timed = tokio::time::timeout(config.broker.handshake_timeout, shaking);
+    let timed = tokio::time::timeout(lives.handshake_timeout, shaking);
     let answer = tokio::select! {
         answer = timed => answer.unwrap_or(Err(Failure::UpstreamTimeout))?,
+        () = lease.ended() => return Err(call.left(&upstream).await),
         () = client.socket.gone() => {
             call.account.cut(exchange::CLIENT_GONE);
             return Ok(Next::Close(Close::Now));
@@ -83,8 +89,8 @@ pub(super) async fn open(
         return Err(Failure::ResponseUpgrade(UpgradeError::Accept));
     }
     call.account.answered(101);
-    let stream = live.open(permit, call.context.index, call.account.client(), call.endpoint(), Engine::Copy);
-    stream.limit(config.broker.idle_timeout, config.broker.lifetime_max);
+    let stream = live.open(permit, call.context.index, call.account.client(), call.place(), Engine::Copy);
+    stream.limit(lives.idle_timeout, lives.lifetime_max);
     // A sandbox that left the directory during the handshake had no session yet that could be closed.
     if let Err(error) = call.locate_again().await
         && error.is_gone()
@@ -98,7 +104,7 @@ pub(super) async fn open(
         return Ok(Next::Close(Close::Now));
     }
     let request_id = call.account.request_id().to_owned();
-    Ok(Next::Session(Box::new(Opened { upstream, stream, offer, protocol, marks_exit, request_id })))
+    Ok(Next::Session(Box::new(Opened { upstream, stream, offer, protocol, marks_exit, numbers, request_id })))
 }
 
 /// Accepts a session too many and closes it: a browser shows a close code, and not an answer's status.
@@ -115,7 +121,8 @@ async fn turn_away(client: &Inbox, call: &mut Call<'_>, upgrade: &Upgrade, limit
 
 /// Runs a session to its end and accounts for it.
 pub(super) async fn run(client: Socket, from_client: Vec<u8>, opened: Opened, context: Rc<Context>, counted: Counted) {
-    let Opened { upstream, stream, offer, protocol, marks_exit, request_id } = opened;
+    let Opened { upstream, stream, offer, protocol, marks_exit, numbers, request_id } = opened;
+    let numbers = numbers.as_deref().unwrap_or(&context.config().broker);
     let (upstream, from_upstream) = upstream.into_parts();
     tune(&client, &context, true);
     tune(&upstream, &context, false);
@@ -124,6 +131,7 @@ pub(super) async fn run(client: Socket, from_client: Vec<u8>, opened: Opened, co
         stream: &stream,
         offer,
         protocol,
+        numbers,
         request_id: &request_id,
         endpoint: RefCell::new(stream.endpoint()),
         migrating: Cell::new(false),
@@ -131,7 +139,7 @@ pub(super) async fn run(client: Socket, from_client: Vec<u8>, opened: Opened, co
     let metrics = context.shared.metrics.broker();
     metrics.opened();
     let parts = Parts { client, from_client, upstream, from_upstream, marks_exit };
-    let report = broker::run(parts, &context.config().broker, &host).await;
+    let report = broker::run(parts, numbers, &host).await;
     metrics.closed(report.end.label());
     tracing::info!(
         target: "broker",
@@ -166,6 +174,7 @@ struct Around<'a> {
     stream: &'a StreamGuard,
     offer: Offer,
     protocol: Option<Vec<u8>>,
+    numbers: &'a BrokerConfig,
     request_id: &'a str,
     endpoint: RefCell<SocketAddr>,
     migrating: Cell<bool>,
@@ -186,17 +195,24 @@ impl Host for Around<'_> {
     }
 
     async fn dial(&self) -> Result<(Socket, Vec<u8>), Failed> {
-        let Ok(_turn) = self.context.dials.acquire().await else { return Err(Failed::Other) };
         let shared = &self.context.shared;
-        let located = shared.directory.locate(self.stream.sandbox()).await.map_err(|error| match error {
+        let metrics = shared.metrics.broker();
+        let stage = metrics.redials("turn");
+        let Ok(_turn) = self.context.dials.acquire().await else { return Err(Failed::Other) };
+        drop(stage);
+        // Behind the wait for a turn, which may have been long.
+        let stage = metrics.redials("lookup");
+        let located = shared.directory.locate_afresh(self.stream.sandbox()).await.map_err(|error| match error {
             LocateError::NotFound => Failed::NotFound,
             LocateError::Stopped | LocateError::NotRunning(_) => Failed::Stopped,
             LocateError::Migrating => Failed::Migrating,
             _ => Failed::Other,
         })?;
+        drop(stage);
+        let _stage = metrics.redials("handshake");
         let endpoint = located.endpoint.address();
         *self.endpoint.borrow_mut() = endpoint;
-        let once = crate::config::DialConfig { attempts: 1, ..self.context.config().upstream.dial };
+        let once = DialConfig { attempts: 1, ..self.context.config().upstream.dial };
         let observe = |outcome: DialOutcome, time| shared.metrics.dial(outcome.label(), time);
         let handshake = async {
             let socket = match upstream::dial(&self.context.driver, endpoint, || None, &once, observe).await {
@@ -210,7 +226,7 @@ impl Host for Around<'_> {
             };
             self.opened(Inbox::new(socket), endpoint).await
         };
-        let handshake = tokio::time::timeout(self.context.config().broker.handshake_timeout, handshake);
+        let handshake = tokio::time::timeout(self.numbers.handshake_timeout, handshake);
         let (socket, behind) = handshake.await.unwrap_or(Err(Failed::Other))?;
         tune(&socket, self.context, false);
         self.stream.set_endpoint(endpoint);
@@ -221,8 +237,14 @@ impl Host for Around<'_> {
         self.stream.moved(if up { Direction::Up } else { Direction::Down }, bytes);
     }
 
-    fn frame(&self, up: bool, dropped: bool) {
-        self.context.shared.metrics.broker().frame(up, dropped);
+    fn frame(&self, frame: Frame) {
+        let metrics = self.context.shared.metrics.broker();
+        match frame {
+            Frame::Up => metrics.frame("up"),
+            Frame::Down => metrics.frame("down"),
+            Frame::Held => metrics.held(),
+            Frame::Dropped => metrics.dropped(),
+        }
     }
 
     fn kept_alive(&self) {
@@ -271,9 +293,15 @@ impl Around<'_> {
         self.context.shared.drain.reached(Phase::Draining).await;
         let window = self.context.config().drain_timeout.mul_f64(DRAIN_SHARE);
         tokio::time::sleep(window.mul_f64(rand::random())).await;
-        while self.migrating.get() {
+        while self.migrating.get() || self.is_migrating().await {
             tokio::time::sleep(MIGRATION_LOOK).await;
         }
+    }
+
+    /// Whether the directory says that the sandbox is on its way.
+    async fn is_migrating(&self) -> bool {
+        let located = self.context.shared.directory.locate(self.stream.sandbox()).await;
+        located == Err(LocateError::Migrating)
     }
 }
 

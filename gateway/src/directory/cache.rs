@@ -24,7 +24,7 @@ use foldhash::quality::RandomState;
 use self::clock::Clock;
 use super::Located;
 use super::endpoint::Endpoint;
-use super::record::RecordError;
+use super::record::NoEndpoint;
 use crate::route::SandboxId;
 
 /// Into how many locks a cache of ordinary size is divided: more than a machine has workers that meet at one moment.
@@ -40,7 +40,7 @@ const ABSENT_SHARE: usize = 8;
 const NEVER: u64 = 0;
 
 /// What the directory says about a sandbox that it has.
-pub type Answer = Result<Located, RecordError>;
+pub type Answer = Result<Located, NoEndpoint>;
 
 /// A bounded memory of answers, shared by all workers.
 pub struct Cache {
@@ -134,7 +134,7 @@ impl Cache {
     pub fn store(
         &self,
         id: &SandboxId,
-        said: Option<Result<Endpoint, RecordError>>,
+        said: Option<Result<Endpoint, NoEndpoint>>,
         asked_in: u64,
         now: Instant,
     ) -> Option<Answer> {

@@ -11,13 +11,13 @@
 //! Nothing pushes changes here, so an answer is believed for its time to live, for less only if the host that it names
 //! is gone. One question per sandbox is under way, and whoever asks the same waits for it. While the control plane
 //! cannot be asked, known sandboxes keep their last endpoint and unknown ones are `Unavailable` at once or after the
-//! timeout. Sandboxes with live streams are asked for again when their answer has run out, so that a sandbox that ends
-//! loses its streams although nobody asks for it.
+//! timeout. Sandboxes with streams or other connections are asked for again when their answer has run out, so that a
+//! sandbox that ends loses them although nobody asks for it.
 
 mod answer;
 mod memory;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -28,7 +28,8 @@ use tokio::task::{JoinError, JoinSet};
 use self::answer::Said;
 use self::memory::{Found, Memory};
 use super::endpoint::{Endpoint, EndpointRules};
-use super::{LiveSandboxes, LocateError, Located, LookupSource};
+use super::rounds::Rounds;
+use super::{DirectoryEvents, LiveSandboxes, LocateError, Located, LookupSource};
 use crate::config::ControlPlaneConfig;
 use crate::route::SandboxId;
 
@@ -55,9 +56,14 @@ pub struct ControlPlaneTask {
     config: Arc<ControlPlaneConfig>,
     rules: EndpointRules,
     live: Arc<dyn LiveSandboxes>,
+    events: Arc<dyn DirectoryEvents>,
     /// Who waits for which sandbox. Each waiter is a client's request, which the limit of connections bounds.
     waiting: HashMap<SandboxId, Vec<oneshot::Sender<Verdict>>>,
-    asking: JoinSet<(SandboxId, Option<Said>)>,
+    /// Who will have no answer but one to a question of after theirs.
+    rounds: Rounds<oneshot::Sender<Verdict>>,
+    /// Of these, questions that wait for a place among those under way: one for each sandbox of `rounds` at most.
+    postponed: VecDeque<SandboxId>,
+    asking: JoinSet<Answered>,
     /// The last sandbox that could not be asked for: asking for it again tells when the control plane is back.
     unanswered: Option<SandboxId>,
 }
@@ -70,15 +76,25 @@ struct Shared {
 /// A worker's question. Dropping it without an answer says that the directory cannot be asked.
 struct Question {
     id: SandboxId,
+    /// Nothing that was asked before will do.
+    afresh: bool,
     reply: oneshot::Sender<Verdict>,
 }
 
 type Verdict = Result<Located, LocateError>;
 
+/// What became of a request to the control plane.
+struct Answered {
+    id: SandboxId,
+    afresh: bool,
+    said: Option<Said>,
+}
+
 /// Both sides of a directory.
 pub(super) fn new(
     config: &ControlPlaneConfig,
     rules: EndpointRules,
+    events: Arc<dyn DirectoryEvents>,
     live: Arc<dyn LiveSandboxes>,
 ) -> (Handle, ControlPlaneTask) {
     let memory = Mutex::new(Memory::new(config.entries_max));
@@ -90,7 +106,10 @@ pub(super) fn new(
         config: Arc::new(config.clone()),
         rules,
         live,
+        events,
         waiting: HashMap::new(),
+        rounds: Rounds::default(),
+        postponed: VecDeque::new(),
         asking: JoinSet::new(),
         unanswered: None,
     };
@@ -105,11 +124,16 @@ impl Handle {
             Found::Expired(located) => Some(located),
             Found::Nothing => None,
         };
-        match (self.ask(id).await, old) {
+        match (self.ask(id, false).await, old) {
             (Some(verdict), _) => (LookupSource::ControlPlane, verdict),
             (None, Some(located)) => (LookupSource::Stale, Ok(located)),
             (None, None) => (LookupSource::ControlPlane, Err(LocateError::Unavailable)),
         }
+    }
+
+    /// Where `id` listens, by an answer to a question of after this call.
+    pub(super) async fn locate_afresh(&self, id: &SandboxId) -> Verdict {
+        self.ask(id, true).await.unwrap_or(Err(LocateError::Unavailable))
     }
 
     /// Asks again for `id` at the next lookup, if it still has that endpoint.
@@ -122,9 +146,9 @@ impl Handle {
         self.shared.up.load(Ordering::Relaxed)
     }
 
-    async fn ask(&self, id: &SandboxId) -> Option<Verdict> {
+    async fn ask(&self, id: &SandboxId, afresh: bool) -> Option<Verdict> {
         let (reply, verdict) = oneshot::channel();
-        self.questions.try_send(Question { id: id.clone(), reply }).ok()?;
+        self.questions.try_send(Question { id: id.clone(), afresh, reply }).ok()?;
         verdict.await.ok()
     }
 }
@@ -140,13 +164,23 @@ impl ControlPlaneTask {
                     Some(question) => self.take(question),
                     None => return,
                 },
-                Some(answered) = self.asking.join_next() => self.answered(answered),
+                Some(answered) = self.asking.join_next() => {
+                    self.answered(answered);
+                    self.send_postponed();
+                }
                 _ = ticks.tick() => self.recheck(),
             }
         }
     }
 
-    fn take(&mut self, Question { id, reply }: Question) {
+    fn take(&mut self, Question { id, afresh, reply }: Question) {
+        if afresh {
+            if self.rounds.join(&id, reply) {
+                self.postponed.push_back(id);
+                self.send_postponed();
+            }
+            return;
+        }
         // A question that was put while the same one was under way may be answered by now.
         let found = self.shared.memory().lookup(&id, Instant::now());
         if let Found::Fresh(verdict) = found {
@@ -166,20 +200,45 @@ impl ControlPlaneTask {
             return false;
         }
         self.waiting.insert(id.clone(), Vec::new());
-        let (config, rules, id) = (Arc::clone(&self.config), self.rules.clone(), id.clone());
-        self.asking.spawn(async move {
-            let said = answer::ask(&config, &rules, &id).await;
-            (id, said)
-        });
+        self.send(id.clone(), false);
         true
     }
 
-    fn answered(&mut self, answered: Result<(SandboxId, Option<Said>), JoinError>) {
-        let Ok((id, said)) = answered else {
+    /// Sends what waits for a place. A redial has one among a bounded number of dials, so it is not told to come back
+    /// only because many others have one, too.
+    fn send_postponed(&mut self) {
+        while self.asking.len() < ASKS_MAX
+            && let Some(id) = self.postponed.pop_front()
+        {
+            self.send(id, true);
+        }
+    }
+
+    fn send(&mut self, id: SandboxId, afresh: bool) {
+        self.events.question(LookupSource::ControlPlane);
+        let (config, rules) = (Arc::clone(&self.config), self.rules.clone());
+        self.asking.spawn(async move {
+            let said = answer::ask(&config, &rules, &id).await;
+            Answered { id, afresh, said }
+        });
+    }
+
+    fn answered(&mut self, answered: Result<Answered, JoinError>) {
+        let Ok(Answered { id, afresh, said }) = answered else {
             // Whose question it was is lost; nobody must wait for ever.
+            self.rounds.clear();
+            self.postponed.clear();
             return self.waiting.clear();
         };
-        let waiting = self.waiting.remove(&id).unwrap_or_default();
+        let waiting = if afresh {
+            let (waiting, again) = self.rounds.answered(&id);
+            if again {
+                self.postponed.push_back(id.clone());
+            }
+            waiting
+        } else {
+            self.waiting.remove(&id).unwrap_or_default()
+        };
         if self.shared.up.swap(said.is_some(), Ordering::Relaxed) != said.is_some() {
             tracing::warn!(up = said.is_some(), "the control plane changed between answering and not");
         }
@@ -189,8 +248,10 @@ impl ControlPlaneTask {
         };
         self.unanswered = None;
         let verdict = self.shared.memory().store(&id, said, Instant::now());
-        if verdict.as_ref().is_err_and(LocateError::is_gone) {
-            self.live.close(&id);
+        match &verdict {
+            Ok(located) => self.live.located(&id, located.generation),
+            Err(error) if error.is_gone() => self.live.close(&id),
+            Err(_) => {}
         }
         for reply in waiting {
             let _left = reply.send(verdict.clone());

@@ -10,6 +10,10 @@
 //! An address is used until its time to live is over and not a moment longer; a name without one is remembered for a
 //! moment, since a sandbox's name may appear any time. Whoever asks for a name that is being asked for waits for that
 //! answer. The resolver keeps nothing itself.
+//!
+//! Names of sandboxes with streams or other connections are asked for again when their time is over. One that has lost
+//! its address loses these too, once a second answer says the same: the name of a pod that is not ready for a moment
+//! has none, either.
 
 mod names;
 
@@ -17,7 +21,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
 use hickory_resolver::net::NetError;
@@ -28,7 +32,7 @@ use tokio::task::JoinSet;
 use self::names::{Known, Names};
 use super::endpoint::EndpointRules;
 use super::record::RecordError;
-use super::{DirectoryEvents, InvalidationCause, LocateError, Located, LookupOutcome, LookupSource};
+use super::{DirectoryEvents, InvalidationCause, LiveSandboxes, LocateError, Located, LookupOutcome, LookupSource};
 use crate::config::DnsConfig;
 use crate::route::SandboxId;
 
@@ -37,6 +41,9 @@ const REQUESTS_MAX: usize = 4096;
 
 /// How many names are asked for at one time. A server that answers in a millisecond serves a quarter million a second.
 const QUESTIONS_MAX: usize = 256;
+
+/// How often sandboxes with connections are looked through for names whose time is over.
+const RECHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How often a question is sent, all servers together: one lost datagram is no reason to fail.
 const SENDINGS: u32 = 2;
@@ -61,6 +68,12 @@ pub struct DnsTask {
     domain: String,
     timeout: Duration,
     negative_ttl: Duration,
+    live: Arc<dyn LiveSandboxes>,
+    /// Who waits for which name. A name is here while it is asked for.
+    waiting: HashMap<SandboxId, Vec<oneshot::Sender<Option<Known>>>>,
+    questions: JoinSet<Said>,
+    /// Sandboxes with connections whose name had no address when it was last asked for.
+    missed: HashSet<SandboxId>,
 }
 
 struct Shared {
@@ -87,6 +100,7 @@ pub fn new(
     config: &DnsConfig,
     rules: EndpointRules,
     events: Arc<dyn DirectoryEvents>,
+    live: Arc<dyn LiveSandboxes>,
 ) -> Result<(Dns, DnsTask), DnsError> {
     let resolver = resolver(config)?;
     let names = Mutex::new(Names::new(config.cache_entries_max));
@@ -99,6 +113,10 @@ pub fn new(
         domain: config.cluster_domain.clone(),
         timeout: config.timeout,
         negative_ttl: config.negative_ttl,
+        live,
+        waiting: HashMap::new(),
+        questions: JoinSet::new(),
+        missed: HashSet::new(),
     };
     Ok((Dns { shared, requests: sender }, task))
 }
@@ -145,37 +163,70 @@ impl Dns {
 impl DnsTask {
     /// Serves until every [`Dns`] is dropped.
     pub async fn run(mut self) {
-        let mut waiting: HashMap<SandboxId, Vec<oneshot::Sender<Option<Known>>>> = HashMap::new();
-        let mut questions = JoinSet::new();
+        let mut ticks = tokio::time::interval(RECHECK_INTERVAL);
         loop {
             tokio::select! {
-                request = self.requests.recv(), if questions.len() < QUESTIONS_MAX => {
-                    let Some(Request { id, reply }) = request else { return };
-                    // What was asked for in the same instant as another's question may have its answer by now.
-                    if let Some(known) = self.shared.names().lookup(&id, Instant::now()) {
-                        let _gone = reply.send(known).is_err();
-                        continue;
-                    }
-                    let waiters = waiting.entry(id.clone()).or_default();
-                    if waiters.is_empty() {
-                        questions.spawn(self.question(id));
-                    }
-                    waiters.push(reply);
-                }
-                said = questions.join_next(), if !questions.is_empty() => {
-                    let Some(Ok(said)) = said else {
-                        // A question that panicked cannot say whose it was: everybody asks again.
-                        waiting.clear();
-                        continue;
-                    };
-                    let waiters = waiting.remove(&said.id).unwrap_or_default();
-                    let Some((addresses, until)) = said.answer else { continue };
-                    let known = self.shared.names().store(&said.id, &addresses, until);
-                    for reply in waiters {
-                        // Whoever has stopped waiting needs no answer.
-                        let _gone = reply.send(known).is_err();
-                    }
-                }
+                request = self.requests.recv(), if self.questions.len() < QUESTIONS_MAX => match request {
+                    Some(request) => self.take(request),
+                    None => return,
+                },
+                Some(said) = self.questions.join_next() => match said {
+                    Ok(said) => self.answered(said),
+                    // A question that panicked cannot say whose it was: everybody asks again.
+                    Err(_) => self.waiting.clear(),
+                },
+                _ = ticks.tick() => self.recheck(),
+            }
+        }
+    }
+
+    fn take(&mut self, Request { id, reply }: Request) {
+        // What was asked for in the same instant as another's question may have its answer by now.
+        let known = self.shared.names().lookup(&id, Instant::now());
+        if let Some(known) = known {
+            let _gone = reply.send(known).is_err();
+            return;
+        }
+        self.ask(&id);
+        self.waiting.entry(id).or_default().push(reply);
+    }
+
+    fn ask(&mut self, id: &SandboxId) {
+        if !self.waiting.contains_key(id) {
+            self.waiting.insert(id.clone(), Vec::new());
+            self.shared.events.question(LookupSource::Dns);
+            self.questions.spawn(self.question(id.clone()));
+        }
+    }
+
+    fn answered(&mut self, said: Said) {
+        let waiters = self.waiting.remove(&said.id).unwrap_or_default();
+        let Some((addresses, until)) = said.answer else { return };
+        let known = self.shared.names().store(&said.id, &addresses, until);
+        match known {
+            Some(known) => {
+                self.missed.remove(&said.id);
+                self.live.located(&said.id, known.generation);
+            }
+            // The first one that says so was remembered, and this is the second.
+            None if self.missed.remove(&said.id) => self.live.close(&said.id),
+            None if self.live.live().contains(&said.id) => drop(self.missed.insert(said.id)),
+            None => {}
+        }
+        for reply in waiters {
+            // Whoever has stopped waiting needs no answer.
+            let _gone = reply.send(known).is_err();
+        }
+    }
+
+    /// Asks again for the names of sandboxes with connections.
+    fn recheck(&mut self) {
+        let (mut live, now) = (self.live.live(), Instant::now());
+        self.missed.retain(|id| live.binary_search(id).is_ok());
+        live.retain(|id| self.shared.names().lookup(id, now).is_none());
+        for id in live {
+            if self.questions.len() < QUESTIONS_MAX {
+                self.ask(&id);
             }
         }
     }

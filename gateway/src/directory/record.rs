@@ -1,9 +1,14 @@
 //! What stands in the Redis hash: the contract with the programs that write it.
 //!
 //! ```text
-//! HSET vnc_sandboxes Sandbox_ID_37579 10.18.124.21:6080
-//!      hash          prefix     id    endpoint; IPv6 as [::1]:6080
+//! HSET vnc_sandboxes       Sandbox_ID_37579 10.18.124.21:6080
+//!      hash                prefix     id    endpoint; IPv6 as [::1]:6080
+//! HSET vnc_sandboxes_state Sandbox_ID_37579 migrating
+//!      states              the same field   running, migrating or stopped
 //! ```
+//!
+//! The second hash need not be there, and a sandbox need not be in it. What it says wins over the first: a sandbox that
+//! is stopped has no endpoint, whatever is left of its record.
 //!
 //! A field is matched byte for byte, since a sandbox has exactly one name. A value is trimmed first: `redis-cli -x` and
 //! many a template leave a newline behind, and white space around an address cannot mean another address. Host names
@@ -17,6 +22,9 @@ use crate::route::SandboxId;
 /// The longest value that can be an endpoint, in bytes: a full IPv6 address with scope, brackets and port, with room
 /// for white space. What is longer is not even read as text.
 pub const VALUE_BYTES_MAX: usize = 128;
+
+/// The longest value that can be a state, in bytes, with room for white space.
+const STATE_BYTES_MAX: usize = 32;
 
 /// What stands before a sandbox's id in the names of the hash's fields.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +41,31 @@ pub enum RecordError {
     /// An address that no sandbox may have.
     #[error("the directory's endpoint is refused: {0}")]
     Refused(#[from] EndpointError),
+}
+
+/// What the second hash says of a sandbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// It is where the first hash says, if it says anything.
+    Running,
+    /// It is on its way to another host.
+    Migrating,
+    /// It was stopped for good.
+    Stopped,
+}
+
+/// Why a sandbox that the hashes know has no endpoint. Cached and shared, as [`RecordError`] is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum NoEndpoint {
+    /// Its record is none.
+    #[error(transparent)]
+    Unusable(#[from] RecordError),
+    /// It was stopped for good.
+    #[error("the sandbox was stopped")]
+    Stopped,
+    /// It is on its way to another host.
+    #[error("the sandbox is migrating to another host")]
+    Migrating,
 }
 
 impl FieldNames {
@@ -72,6 +105,17 @@ pub fn decode_value(value: &[u8], rules: &EndpointRules) -> Result<Endpoint, Rec
     let text = std::str::from_utf8(value.trim_ascii()).map_err(|_| RecordError::Malformed)?;
     let address: SocketAddr = text.parse().map_err(|_| RecordError::Malformed)?;
     Ok(rules.check(address)?)
+}
+
+/// The state of a value of the second hash; `None` for a word that is none.
+#[must_use]
+pub fn decode_state(value: &[u8]) -> Option<State> {
+    if value.len() > STATE_BYTES_MAX {
+        return None;
+    }
+    let word = value.trim_ascii();
+    let states = [("running", State::Running), ("migrating", State::Migrating), ("stopped", State::Stopped)];
+    states.into_iter().find(|(name, _)| word.eq_ignore_ascii_case(name.as_bytes())).map(|(_, state)| state)
 }
 
 #[cfg(test)]
@@ -150,6 +194,17 @@ mod tests {
         ];
         for value in values {
             assert_eq!(decode_value(value, &EndpointRules::default()), Err(RecordError::Malformed), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn a_state_is_one_of_three_words_whatever_surrounds_it() {
+        let states = [("running", State::Running), ("Migrating\n", State::Migrating), (" STOPPED", State::Stopped)];
+        for (value, state) in states {
+            assert_eq!(decode_state(value.as_bytes()), Some(state), "{value}");
+        }
+        for value in ["", "paused", "stopped now", "stoppe", "\u{e9}"] {
+            assert_eq!(decode_state(value.as_bytes()), None, "{value}");
         }
     }
 

@@ -6,7 +6,7 @@
 //!        │ miss or revalidate
 //!        └── Request (bounded) ──>  RedisTask ── Session ── HGET ──> server
 //!                                       ^            │
-//!        cache <── epoch + 1 ───────────┴── push <── CLIENT TRACKING ON BCAST PREFIX hash
+//!        cache <── epoch + 1 ───────────┴── push <── CLIENT TRACKING ON BCAST PREFIX hash, and that of the states
 //! ```
 //!
 //! **Coherence.** The server pushes a line whenever the hash changes (RESP3 client tracking in broadcast mode: nothing
@@ -33,6 +33,7 @@ mod log_limit;
 mod questions;
 mod server;
 mod session;
+mod states;
 #[cfg(test)]
 mod tests;
 
@@ -47,6 +48,7 @@ use self::intake::{Arrivals, Intake};
 use self::log_limit::LogLimit;
 pub use self::server::{ConnectError, Link, Server, ServerError};
 use self::session::{EMPTY_GRACE, Ended, Session};
+use self::states::States;
 #[cfg(test)]
 pub(crate) use self::tests::RedisServer;
 use super::cache::{Answer, Cache, Lookup};
@@ -91,6 +93,7 @@ pub struct RedisTask {
 /// What both sides see.
 struct Shared {
     cache: Cache,
+    states: States,
     up: AtomicBool,
     /// The present connection's incoming bytes. Empty while there is none, and over TLS.
     intake: RwLock<Option<Arc<Intake>>>,
@@ -101,6 +104,8 @@ struct Shared {
 /// A worker's question. Dropping it without an answer says that the directory cannot be asked.
 struct Request {
     id: SandboxId,
+    /// Nothing that was asked before will do.
+    afresh: bool,
     reply: oneshot::Sender<Option<Answer>>,
 }
 
@@ -115,7 +120,7 @@ pub(super) fn new(
     let cache = Cache::new(config.cache_entries_max, config.negative_ttl, RandomState::default());
     let arrivals = Arrivals::new().map_err(ServerError::Unwatched)?;
     let (up, intake) = (AtomicBool::new(false), RwLock::new(None));
-    let shared = Arc::new(Shared { cache, up, intake, arrivals, events });
+    let shared = Arc::new(Shared { cache, states: States::default(), up, intake, arrivals, events });
     let (sender, receiver) = mpsc::channel(REQUESTS_MAX);
     let task = RedisTask {
         shared: Arc::clone(&shared),
@@ -142,10 +147,18 @@ impl Handle {
             Lookup::Revalidate(old) => Some(old),
             Lookup::Miss => None,
         };
-        match (self.ask(id).await, old) {
+        match (self.ask(id, false).await, old) {
             (Ok(said), _) => (LookupSource::Redis, result_of(said)),
             (Err(Unanswered), Some(old)) => (LookupSource::Stale, result_of(Some(old))),
             (Err(Unanswered), None) => (LookupSource::Redis, Err(LocateError::Unavailable)),
+        }
+    }
+
+    /// Where `id` listens, by an answer to a question of after this call.
+    pub(super) async fn locate_afresh(&self, id: &SandboxId) -> Result<Located, LocateError> {
+        match self.ask(id, true).await {
+            Ok(said) => result_of(said),
+            Err(Unanswered) => Err(LocateError::Unavailable),
         }
     }
 
@@ -159,12 +172,12 @@ impl Handle {
         self.shared.is_up()
     }
 
-    async fn ask(&self, id: &SandboxId) -> Result<Option<Answer>, Unanswered> {
+    async fn ask(&self, id: &SandboxId, afresh: bool) -> Result<Option<Answer>, Unanswered> {
         if !self.shared.is_up() {
             return Err(Unanswered);
         }
         let (reply, answer) = oneshot::channel();
-        self.requests.try_send(Request { id: id.clone(), reply }).map_err(|_| Unanswered)?;
+        self.requests.try_send(Request { id: id.clone(), afresh, reply }).map_err(|_| Unanswered)?;
         answer.await.map_err(|_| Unanswered)
     }
 }

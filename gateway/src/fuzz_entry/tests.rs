@@ -10,6 +10,7 @@ use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
 
 use super::*;
+use crate::broker::frame::{Event, Relay};
 
 /// Inputs per target and kind.
 const CASES: u32 = 2000;
@@ -163,6 +164,39 @@ fn routed_head() -> impl Strategy<Value = Vec<u8>> {
     )
 }
 
+/// A byte of choice, and frames of the side that it chooses, most of which keep to the rules.
+fn any_frames() -> impl Strategy<Value = Vec<u8>> {
+    const PAYLOAD: &[&[u8]] = &[b"", b"a", "\u{e9}".as_bytes(), b"\xc3", b"\xa9", b"\x03\xe8", b"\x03\0\0\0\x07"];
+    let payload = prop_oneof![
+        8 => select(PAYLOAD).prop_map(<[u8]>::to_vec),
+        4 => (0..200_usize).prop_map(|length| vec![b'x'; length]),
+        1 => (16_000..40_000_usize).prop_map(|length| vec![b'y'; length]),
+    ];
+    let frame = (select(&[0, 0, 1, 2, 2, 8, 9, 10, 0x3, 0x41][..]), any::<bool>(), payload);
+    (any::<u8>(), vec(frame, 0..6), vec(any::<u8>(), 0..3)).prop_map(|(choice, frames, stray)| {
+        let mut bytes = vec![choice];
+        let mut open = false;
+        for (opcode, last, payload) in frames {
+            let control = opcode & 0x8 != 0;
+            // What stands within a message is most often meant to.
+            let opcode = if control || open == (opcode == 0) { opcode } else { u8::from(!open) };
+            open = if control { open } else { !last };
+            bytes.push(opcode | u8::from(last || control) << 7);
+            let mask_bit = u8::from(choice & 1 == 0) << 7;
+            match u16::try_from(payload.len()).expect("a short payload") {
+                short @ 0..126 => bytes.push(mask_bit | u8::try_from(short).expect("below 126")),
+                length => bytes.extend([&[mask_bit | 126][..], &length.to_be_bytes()].concat()),
+            }
+            if mask_bit != 0 {
+                // Nothing is masked with it, so that text stays text.
+                bytes.extend([0; 4]);
+            }
+            bytes.extend(payload);
+        }
+        [&bytes[..], &stray].concat()
+    })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(CASES))]
 
@@ -182,6 +216,12 @@ proptest! {
     fn records(noise in noise(), near in any_record()) {
         record(&noise);
         record(&near);
+    }
+
+    #[test]
+    fn frames_of_a_websocket(noise in noise(), near in any_frames()) {
+        frames(&noise);
+        frames(&near);
     }
 
     #[test]
@@ -233,6 +273,23 @@ fn the_smoke_reaches_every_outcome() {
         &bodies,
         &["ended", "goes on", "chunk_size", "chunk_size_too_long", "chunk_extension", "chunk_end", "trailers"],
     );
+
+    for from_client in [true, false] {
+        let inputs = any_frames().prop_filter("of this side", move |bytes| (bytes[0] & 1 == 0) == from_client);
+        let relayed = outcomes_of(inputs, |bytes| {
+            Some(match frames::relayed(Relay::new(from_client, 1 << 20), bytes, 1) {
+                Ok((events, _)) => match events.last()? {
+                    Event::Ping(_) => "ping".to_owned(),
+                    Event::Pong => "pong".to_owned(),
+                    Event::Close(close) => close.code().to_string(),
+                    Event::Data(exit) => exit.map_or("data", |_| "exit").to_owned(),
+                },
+                Err(error) => error.to_string(),
+            })
+        });
+        reaches(&relayed, &["ping", "pong", "1000", "1005", "data", "exit"]);
+        reaches(&relayed, &["reserved bit set", "reserved opcode", "half a close code", "text is not UTF-8"]);
+    }
 }
 
 fn reaches(outcomes: &BTreeMap<String, u32>, expected: &[&str]) {

@@ -1,13 +1,13 @@
-//! The gateway's own cookie is between the browser and the gateway: it is cut out of what the sandbox sees.
+//! The gateway's own cookies are between the browser and the gateway: they are cut out of what the sandbox sees.
 
 use super::field::trim;
 
-/// Appends the Cookie value without the cookies called `own`. The others keep their bytes, their order and the blanks
-/// between them. Returns whether anything was left to append.
-pub(super) fn append_without(value: &[u8], own: &str, out: &mut Vec<u8>) -> bool {
+/// Appends the Cookie value without the cookies whose name is one of `own`. The others keep their bytes, their order
+/// and the blanks between them. Returns whether anything was left to append.
+pub(super) fn append_without(value: &[u8], own: &[&str], out: &mut Vec<u8>) -> bool {
     let is_own = |pair: &[u8]| {
         let name = memchr::memchr(b'=', pair).map(|equals| trim(&pair[..equals]));
-        name == Some(own.as_bytes())
+        name.is_some_and(|name| own.iter().any(|own| own.as_bytes() == name))
     };
     let start = out.len();
     let mut first = true;
@@ -30,7 +30,7 @@ mod tests {
 
     fn without(value: &str) -> String {
         let mut out = Vec::new();
-        append_without(value.as_bytes(), "own", &mut out);
+        append_without(value.as_bytes(), &["own", "mine"], &mut out);
         String::from_utf8(out).unwrap()
     }
 
@@ -42,6 +42,7 @@ mod tests {
             ("a=2; own=1", "a=2"),
             ("a=2; own=1; b=3", "a=2; b=3"),
             ("own=1; own=2; a=3", "a=3"),
+            ("mine=1; a=3; own=2", "a=3"),
             (" own =1;a=2", "a=2"),
             ("own=a=b", ""),
         ] {

@@ -8,7 +8,7 @@ use std::str;
 use super::field::{self, Known};
 use super::framing::is_authority;
 use super::head::{ConnectionOptions, Field, Fields};
-use super::{BodyLength, BodyReader, RequestHead, ResponseHead, Version, cookie, location, set_cookie};
+use super::{BodyLength, BodyReader, RequestHead, ResponseHead, Version, cookie, location, query, set_cookie};
 use crate::config::{HostHeader, OriginPolicy};
 
 /// The longest X-Request-Id that is taken over from a client, in bytes.
@@ -29,9 +29,11 @@ pub struct Forwarding<'a> {
     pub host_header: &'a HostHeader,
     /// The request target for the sandbox, in origin-form.
     pub upstream_target: &'a [u8],
-    /// What was cut off the client's path to get there, `/vnc/37579`, with or without a slash at its end; empty if
-    /// nothing was.
+    /// What stands before the sandbox's paths as the client sees them, `/vnc/37579`, with or without a slash at its
+    /// end; empty if nothing does.
     pub public_prefix: &'a str,
+    /// That prefix was not cut off: the sandbox knows it, and finds it in the path.
+    pub keeps_prefix: bool,
     /// What a host agent in between wants in front of the sandbox's paths; empty where there is none. With a boundary:
     /// `/proxy/a/80` is not the beginning of `/proxy/a/8080`.
     pub agent_prefix: &'a str,
@@ -41,8 +43,12 @@ pub struct Forwarding<'a> {
     pub origin: OriginPolicy,
     /// The Authorization field was the gateway's.
     pub consumes_authorization: bool,
-    /// The gateway's own cookie, which the sandbox never sees.
-    pub cookie_name: &'a str,
+    /// The gateway's own cookies, which the sandbox never sees.
+    pub own_cookies: [&'a str; 2],
+    /// The sandbox sees the cookies of an upgrade.
+    pub upgrade_cookies: bool,
+    /// The query parameter in which a browser brings a token: a Referer that has it stays behind.
+    pub token_parameter: &'a str,
     /// The fields that named the sandbox stay behind.
     pub hides_sandbox_headers: bool,
     /// The id of this request, unless the client brings a good one of its own.
@@ -107,7 +113,8 @@ pub fn request(head: &RequestHead, upgrade: bool, f: &Forwarding<'_>, out: &mut 
     let mut length_written = false;
     for field in head.fields.iter() {
         match field.known {
-            Known::Cookie => append_cookie(&field, f.cookie_name, out),
+            Known::Cookie if upgrade && !f.upgrade_cookies => {}
+            Known::Cookie => append_cookie(&field, &f.own_cookies, out),
             Known::ContentLength if !length_written => {
                 append_length(head.body, out);
                 length_written = true;
@@ -119,6 +126,7 @@ pub fn request(head: &RequestHead, upgrade: bool, f: &Forwarding<'_>, out: &mut 
             Known::Origin if upgrade && f.origin == OriginPolicy::Rewrite => append_own_origin(head, f, out),
             Known::Authorization if f.consumes_authorization => {}
             Known::Other if f.hides_sandbox_headers && names_sandbox(field.name) => {}
+            Known::Other if tells_token(&field, f.token_parameter) => {}
             Known::Other
             | Known::Accept
             | Known::Authorization
@@ -185,10 +193,12 @@ const ADDED_BYTES: usize = 256;
 const CHUNKED_LINE: &[u8] = b"Transfer-Encoding: chunked\r\n";
 const UPGRADE_LINES: &[u8] = b"Upgrade: websocket\r\nConnection: Upgrade\r\n";
 
-/// The Host field for the sandbox. HTTP/1.0 may have none to pass on.
+/// The Host field for the sandbox. HTTP/1.0 may have none to pass on; the one that an edge gateway sends is this host
+/// agent's own, and what the browser sent stands beside it.
 fn append_sent_host(head: &RequestHead, f: &Forwarding<'_>, out: &mut Vec<u8>) {
+    let asked = if f.client_is_edge { public_host(head, f) } else { head.host() };
     match f.host_header {
-        HostHeader::Pass if !head.host().is_empty() => out.extend_from_slice(head.host()),
+        HostHeader::Pass if !asked.is_empty() => out.extend_from_slice(asked),
         HostHeader::Mask(text) => {
             let mut parts = text.split("{port}");
             out.extend_from_slice(parts.next().unwrap_or_default().as_bytes());
@@ -208,6 +218,11 @@ fn names_sandbox(name: &[u8]) -> bool {
     name.get(..PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(PREFIX))
 }
 
+/// Whether a field is a Referer with a token in it: that of a page that was opened before its token was taken away.
+fn tells_token(field: &Field<'_>, parameter: &str) -> bool {
+    field.name.eq_ignore_ascii_case(b"referer") && query::without(field.value, parameter).is_some()
+}
+
 /// The origin of a page that the sandbox served itself, as far as it knows.
 fn append_own_origin(head: &RequestHead, f: &Forwarding<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"Origin: http://");
@@ -215,7 +230,7 @@ fn append_own_origin(head: &RequestHead, f: &Forwarding<'_>, out: &mut Vec<u8>) 
     out.extend_from_slice(b"\r\n");
 }
 
-fn append_cookie(field: &Field<'_>, own: &str, out: &mut Vec<u8>) {
+fn append_cookie(field: &Field<'_>, own: &[&str], out: &mut Vec<u8>) {
     let start = out.len();
     start_field(field.name, out);
     if cookie::append_without(field.value, own, out) {
@@ -246,28 +261,46 @@ fn append_forwarded(head: &RequestHead, f: &Forwarding<'_>, out: &mut Vec<u8>) {
 /// X-Forwarded-Prefix, for applications that make URLs of their own: what a trusted proxy has cut off, and then what
 /// this gateway has.
 fn append_forwarded_prefix(head: &RequestHead, f: &Forwarding<'_>, out: &mut Vec<u8>) {
-    let outer = trusted(head, f, Known::ForwardedPrefix).filter(|prefix| prefix.starts_with(b"/")).unwrap_or_default();
-    let own = if f.client_is_edge { "" } else { f.public_prefix.trim_end_matches('/') };
+    let outer = trusted(head, f.client_trusted, Known::ForwardedPrefix)
+        .filter(|prefix| prefix.starts_with(b"/"))
+        .unwrap_or_default();
+    let cut_nothing = f.client_is_edge || f.keeps_prefix;
+    let own = if cut_nothing { "" } else { f.public_prefix.trim_end_matches('/') };
     let outer = outer.strip_suffix(b"/").unwrap_or(outer);
     if !outer.is_empty() || !own.is_empty() {
         append_line(b"X-Forwarded-Prefix", &[outer, own.as_bytes()].concat(), out);
     }
 }
 
+/// Where the client sees the gateway: scheme and authority, as the gateway sees them or, with `client_trusted`, as the
+/// proxy in front says.
+#[must_use]
+pub fn public_origin(head: &RequestHead, client_trusted: bool, tls: bool) -> (&[u8], &[u8]) {
+    (scheme(head, client_trusted, tls), host(head, client_trusted))
+}
+
 fn public_scheme<'a>(head: &'a RequestHead, f: &Forwarding<'_>) -> &'a [u8] {
-    let own = if f.tls { &b"https"[..] } else { b"http" };
-    let claimed = trusted(head, f, Known::ForwardedProto);
-    claimed.filter(|scheme| scheme.iter().all(u8::is_ascii_alphabetic)).unwrap_or(own)
+    scheme(head, f.client_trusted, f.tls)
 }
 
 fn public_host<'a>(head: &'a RequestHead, f: &Forwarding<'_>) -> &'a [u8] {
+    host(head, f.client_trusted)
+}
+
+fn scheme(head: &RequestHead, client_trusted: bool, tls: bool) -> &[u8] {
+    let own = if tls { &b"https"[..] } else { b"http" };
+    let claimed = trusted(head, client_trusted, Known::ForwardedProto);
+    claimed.filter(|scheme| scheme.iter().all(u8::is_ascii_alphabetic)).unwrap_or(own)
+}
+
+fn host(head: &RequestHead, client_trusted: bool) -> &[u8] {
     // A proxy that is trusted may still pass on what a stranger wrote.
-    trusted(head, f, Known::ForwardedHost).filter(|host| is_authority(host)).unwrap_or_else(|| head.host())
+    trusted(head, client_trusted, Known::ForwardedHost).filter(|host| is_authority(host)).unwrap_or_else(|| head.host())
 }
 
 /// The first value of a field that only a trusted proxy may set. A list has the oldest, the browser's, in front.
-fn trusted<'a>(head: &'a RequestHead, f: &Forwarding<'_>, known: Known) -> Option<&'a [u8]> {
-    if f.client_trusted { head.fields.known(known).flat_map(field::list).next() } else { None }
+fn trusted(head: &RequestHead, client_trusted: bool, known: Known) -> Option<&[u8]> {
+    if client_trusted { head.fields.known(known).flat_map(field::list).next() } else { None }
 }
 
 fn append_location(field: &Field<'_>, prefix: &[u8], f: &Forwarding<'_>, r: &ResponseRewrite<'_>, out: &mut Vec<u8>) {

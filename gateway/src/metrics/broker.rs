@@ -17,6 +17,8 @@ pub struct BrokerMetrics {
     redial_duration: Histogram,
     frames: Family<Counter>,
     dropped: Counter,
+    held: Counter,
+    under_way: Family<Gauge>,
     keepalives: Counter,
 }
 
@@ -30,6 +32,8 @@ impl BrokerMetrics {
             redial_duration: single(recorder, "gateway_broker_redial_duration_seconds"),
             frames: Family::new(recorder, "gateway_broker_frames_total"),
             dropped: single(recorder, "gateway_broker_frames_dropped_total"),
+            held: single(recorder, "gateway_broker_frames_held_total"),
+            under_way: Family::new(recorder, "gateway_broker_redials_under_way"),
             keepalives: single(recorder, "gateway_broker_keepalives_total"),
         }
     }
@@ -54,16 +58,42 @@ impl BrokerMetrics {
         }
     }
 
-    /// A frame of data came from the client (`up`) or from the upstream.
-    pub fn frame(&self, up: bool, dropped: bool) {
-        self.frames.with([if up { "up" } else { "down" }]).increment(1);
-        if dropped {
-            self.dropped.increment(1);
-        }
+    /// A frame of data came from the client (`up`) or from the upstream (`down`).
+    pub fn frame(&self, direction: &'static str) {
+        self.frames.with([direction]).increment(1);
+    }
+
+    /// A client's frame came and is held for the next upstream.
+    pub fn held(&self) {
+        self.frame("up");
+        self.held.increment(1);
+    }
+
+    /// A client's frame came and was dropped.
+    pub fn dropped(&self) {
+        self.frame("up");
+        self.dropped.increment(1);
+    }
+
+    /// A redial is at this stage (`turn`, `lookup`, `handshake`) for as long as the answer lives.
+    #[must_use]
+    pub fn redials(&self, stage: &'static str) -> RedialStage<'_> {
+        let gauge = self.under_way.with([stage]);
+        gauge.increment(1.0);
+        RedialStage(gauge)
     }
 
     /// A peer was asked for a sign of life.
     pub fn kept_alive(&self) {
         self.keepalives.increment(1);
+    }
+}
+
+/// A redial at one stage; dropped when that is over, however it ended.
+pub struct RedialStage<'a>(&'a Gauge);
+
+impl Drop for RedialStage<'_> {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
     }
 }

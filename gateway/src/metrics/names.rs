@@ -75,6 +75,7 @@ const RULE: LabelSpec = LabelSpec { name: "rule", values: &[] };
 const FAILURE_CODE: LabelSpec = LabelSpec { name: "code", values: &[] };
 const LOOKUP_SOURCE: LabelSpec =
     LabelSpec { name: "source", values: &["embedded", "cache", "redis", "control_plane", "stale", "dns"] };
+const QUESTION_SOURCE: LabelSpec = LabelSpec { name: "source", values: &["redis", "control_plane", "dns"] };
 const LOOKUP_OUTCOME: LabelSpec = LabelSpec { name: "outcome", values: &["hit", "miss", "error"] };
 const INVALIDATION_CAUSE: LabelSpec = LabelSpec { name: "cause", values: &["push", "reconnect", "dial_failure"] };
 const DIAL_OUTCOME: LabelSpec =
@@ -94,6 +95,7 @@ const UNSPLICED: LabelSpec = LabelSpec {
 };
 const DEMOTION: LabelSpec =
     LabelSpec { name: "reason", values: &["ended", "pressure", "late", "raced", "operator", "closed"] };
+const UPSTREAM_STATE: LabelSpec = LabelSpec { name: "state", values: &["idle", "busy"] };
 const SIDE: LabelSpec = LabelSpec { name: "side", values: &["client", "upstream", "gateway"] };
 const CLOSE_REASON: LabelSpec = LabelSpec {
     name: "reason",
@@ -121,6 +123,7 @@ const SESSION_END: LabelSpec = LabelSpec {
 };
 const REDIAL_OUTCOME: LabelSpec =
     LabelSpec { name: "outcome", values: &["resumed", "not_found", "stopped", "migrating", "subprotocol", "failed"] };
+const REDIAL_STAGE: LabelSpec = LabelSpec { name: "stage", values: &["turn", "lookup", "handshake"] };
 const COLLECTOR: LabelSpec = LabelSpec { name: "collector", values: &["process", "streams"] };
 
 /// Every metric there is.
@@ -157,6 +160,11 @@ pub const METRICS: &[MetricSpec] = &[
     ),
     histogram("gateway_directory_lookup_duration_seconds", FAST, &[LOOKUP_SOURCE], "Time to look an endpoint up."),
     counter(
+        "gateway_directory_questions_total",
+        &[QUESTION_SOURCE],
+        "Questions about one sandbox that a server was sent; lookups of the same time share them.",
+    ),
+    counter(
         "gateway_directory_invalidations_total",
         &[INVALIDATION_CAUSE],
         "Cached entries dropped or marked for asking again.",
@@ -178,6 +186,11 @@ pub const METRICS: &[MetricSpec] = &[
         "gateway_upstream_dial_retries_total",
         &[],
         "Connection attempts to endpoints made again after a failed one.",
+    ),
+    counter(
+        "gateway_upstream_resets_total",
+        &[UPSTREAM_STATE],
+        "Connections to endpoints reset because their sandbox ended, or, idle ones, because it moved.",
     ),
     gauge("gateway_streams_open", &[ENGINE], "Streams open now, by the engine that moves them."),
     counter("gateway_streams_opened_total", &[ENGINE], "Streams opened, by their first engine."),
@@ -231,6 +244,12 @@ pub const METRICS: &[MetricSpec] = &[
         "gateway_broker_frames_dropped_total",
         &[],
         "Frames of clients dropped because their session had no upstream.",
+    ),
+    counter("gateway_broker_frames_held_total", &[], "Frames of clients held for the next upstream of their session."),
+    gauge(
+        "gateway_broker_redials_under_way",
+        &[REDIAL_STAGE],
+        "Redials that wait for their turn, for the directory, or for a worker's answer.",
     ),
     counter("gateway_broker_keepalives_total", &[], "Times that a peer of a session was asked for a sign of life."),
     gauge("gateway_drain_state", &[], "0 while serving, 1 while draining, 2 while the last streams are being closed."),

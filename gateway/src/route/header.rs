@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use super::target::{Handling, Lookup, Source, Target};
 use super::{Decision, RouteError, SandboxId};
-use crate::config::{DialConfig, Growth, HeaderConfig, HeaderLookup, RoutingConfig, Sources};
+use crate::config::{AddressBook, DialConfig, Growth, HeaderConfig, RoutingConfig, Sources};
 use crate::http::RequestHead;
 
 const ID: &str = "x-sandbox-id";
@@ -94,8 +94,8 @@ fn named(head: &RequestHead, rules: &HeaderConfig, id: &[u8]) -> Result<Target, 
     let sandbox = SandboxId::in_namespace(namespace, id).map_err(|_| HeaderError::Id)?;
     let lookup = match (address, rules.lookup) {
         (Some(address), _) => Lookup::Address(address),
-        (None, HeaderLookup::Dns) => Lookup::Dns,
-        (None, HeaderLookup::Directory) => Lookup::Directory,
+        (None, AddressBook::Dns) => Lookup::Dns,
+        (None, AddressBook::Directory) => Lookup::Directory,
     };
     // A directory knows the port; elsewhere there is a port for whoever names none.
     let port = if lookup == Lookup::Directory { port } else { Some(port.unwrap_or(PORT_DEFAULT)) };

@@ -2,9 +2,10 @@
 //! own are not to be had.
 //!
 //! All sandboxes share one origin here. What keeps them apart is that their Location and the paths of their cookies are
-//! moved below their prefix, so that the browser sends no cookie of one to another.
+//! moved below their prefix, so that the browser sends no cookie of one to another. That holds as well for applications
+//! that know their prefix and get it: what they put below it themselves is left alone.
 
-use super::{Decision, RouteError, SandboxId, Source, Target, agent, host, path};
+use super::{Decision, Handling, RouteError, SandboxId, Source, Target, agent, host, path};
 use crate::config::RoutingConfig;
 use crate::http::RequestHead;
 
@@ -18,15 +19,21 @@ fn inside(head: &RequestHead, rules: &RoutingConfig, below: &[u8]) -> Result<Dec
     let ([namespace, sandbox, port], rest) = agent::segments(below)?;
     let (port, _) = host::named(port, sandbox)?;
     let id = SandboxId::in_namespace(host::label(namespace)?, sandbox).map_err(|_| RouteError::Id)?;
-    if rest.is_empty() {
-        // A page's relative URLs would leave the prefix.
-        return Ok(super::add_slash(head));
-    }
     let public_prefix = format!("{}{namespace}/{sandbox}/{port}", rules.service_prefix);
-    let upstream_target = head.target()[head.path().len() - rest.len()..].to_vec();
+    let keeps_prefix = rules.service_prefix_keep.contains(&port);
+    let cut = if keeps_prefix { 0 } else { head.path().len() - rest.len() };
+    let upstream_target = head.target()[cut..].to_vec();
     Ok(Decision::Forward(Target {
         port: Some(port),
         public_prefix,
+        misses_slash: rest.is_empty(),
+        handling: Handling { keeps_prefix, ..Handling::default() },
         ..Target::new(id, Source::Prefix, upstream_target)
     }))
+}
+
+/// The path below which everything of a sandbox lies, whatever its port.
+#[must_use]
+pub fn root(sandbox: &SandboxId, rules: &RoutingConfig) -> String {
+    format!("{}{}/{}/", rules.service_prefix, sandbox.namespace(), sandbox.name())
 }

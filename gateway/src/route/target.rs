@@ -2,10 +2,11 @@
 //! knows of the way in.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::SandboxId;
-use crate::config::{DialConfig, HostHeader, OriginPolicy};
+use crate::config::{AddressBook, BrokerConfig, DialConfig, HostHeader, OriginPolicy};
 
 /// The sandbox of a request, and how the request looks there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +28,9 @@ pub struct Target {
     /// What a host agent between the gateway and the sandbox wants in front of the sandbox's paths, such as
     /// `/proxy/cl-abc/8080`: Location and the paths of cookies lose it. Empty where the upstream is the sandbox.
     pub agent_prefix: String,
+    /// The client's path ends where the slash behind [`Target::public_prefix`] should be: whoever may come in is sent
+    /// to the URL that has it, since a page's relative URLs would leave the prefix.
+    pub misses_slash: bool,
     /// Values of Set-Cookie fields, one each: not empty for a first packet only.
     pub set_cookies: Vec<String>,
     /// What differs from the configured treatment.
@@ -71,6 +75,18 @@ pub enum Lookup {
     Address(IpAddr),
 }
 
+impl Lookup {
+    /// Who says where the sandbox is, and hears first when it is no more; `None` where the client says it.
+    #[must_use]
+    pub fn book(&self) -> Option<AddressBook> {
+        match self {
+            Self::Directory => Some(AddressBook::Directory),
+            Self::Dns => Some(AddressBook::Dns),
+            Self::Address(_) => None,
+        }
+    }
+}
+
 /// How one way in treats a request differently from another. The default is what the configuration says.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Handling {
@@ -86,6 +102,8 @@ pub struct Handling {
     pub consumes_authorization: bool,
     /// The fields that name the sandbox stay behind.
     pub strips_sandbox_headers: bool,
+    /// The sandbox knows [`Target::public_prefix`] and finds it in the path: it is not told again what was cut off.
+    pub keeps_prefix: bool,
     /// The client is another gateway, and this one its host agent: Location gets the prefix as a path alone, and
     /// cookies keep their paths, for the other gateway is the one that knows the public side.
     pub client_is_edge: bool,
@@ -101,6 +119,8 @@ pub enum Mode {
     Broker {
         /// A worker's frame of completion means something here; in a terminal's output it does not.
         marks_exit: bool,
+        /// How such a session lives, where it is not as configured for all.
+        numbers: Option<Arc<BrokerConfig>>,
     },
 }
 
@@ -116,6 +136,7 @@ impl Target {
             upstream_target,
             public_prefix: String::new(),
             agent_prefix: String::new(),
+            misses_slash: false,
             set_cookies: Vec::new(),
             handling: Handling::default(),
             mode: Mode::Stream,

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::ServeError;
-use super::observers::Events;
+use super::observers::{Events, Found};
 use crate::auth::{Bearer, Guard, Keys, Secret};
 use crate::config::{AuthConfig, Config};
 use crate::directory::{Dns, DnsTask, EndpointRules, dns};
@@ -17,7 +17,8 @@ const SECRET_FILE_BYTES_MAX: u64 = 64 << 10;
 pub(super) fn guard(config: &AuthConfig) -> Result<Guard, ServeError> {
     let secrets: Vec<_> = config.secret_files.iter().map(|path| secret(path)).collect::<Result<_, _>>()?;
     let bearer = config.token.as_ref().and_then(|token| Bearer::new(token.secret()));
-    Ok(Guard { bearer, keys: Keys::new(secrets) })
+    let cookie_lifetime = i64::try_from(config.cookie_lifetime.as_secs()).unwrap_or(i64::MAX);
+    Ok(Guard { bearer, keys: Keys::new(secrets), origins: config.origins.clone(), cookie_lifetime })
 }
 
 /// Reads the secret in a file.
@@ -36,10 +37,11 @@ pub(super) fn dns(
     config: &Config,
     rules: &EndpointRules,
     metrics: &Arc<Metrics>,
+    found: Arc<Found>,
 ) -> Result<Option<(Dns, DnsTask)>, ServeError> {
     if !config.routing.sources.header {
         return Ok(None);
     }
     let events = Arc::new(Events(Arc::clone(metrics)));
-    Ok(Some(dns::new(&config.dns, rules.clone(), events)?))
+    Ok(Some(dns::new(&config.dns, rules.clone(), events, found)?))
 }

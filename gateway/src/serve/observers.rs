@@ -1,15 +1,17 @@
-//! How the parts that watch each other see each other: the directory's reports as metrics, the registry of streams for
-//! the directory and the metrics, readiness for the admin port.
+//! How the parts that watch each other see each other: the directory's reports as metrics, the registries of
+//! streams and connections for the directory and the metrics, readiness for the admin port.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::admin::Readiness;
+use crate::config::AddressBook;
 use crate::directory::{Directory, DirectoryEvents, InvalidationCause, LiveSandboxes, LookupOutcome, LookupSource};
 use crate::drain::{Drain, Phase};
 use crate::metrics::{Metrics, StreamTotals};
 use crate::route::SandboxId;
 use crate::tunnel::{LiveStreams, Reason, Splicer};
+use crate::upstream::Register;
 
 /// What `/readyz` asks.
 pub(super) struct Ready {
@@ -25,9 +27,6 @@ impl Readiness for Ready {
     }
 }
 
-/// The registry as the directory sees it.
-pub(super) struct Streams(pub(super) Arc<LiveStreams>);
-
 /// Everything about streams as the metrics see it.
 pub(super) struct Totals {
     pub(super) live: Arc<LiveStreams>,
@@ -36,12 +35,12 @@ pub(super) struct Totals {
 
 impl StreamTotals for Totals {
     fn bytes(&self) -> Vec<(&'static str, &'static str, u64)> {
-        let bytes = self.live.totals().bytes;
+        let bytes = self.live.bytes();
         bytes.into_iter().map(|(engine, direction, bytes)| (engine.label(), direction.label(), bytes)).collect()
     }
 
     fn skbs(&self) -> Vec<(&'static str, u64)> {
-        self.live.totals().skbs.into_iter().map(|(direction, skbs)| (direction.label(), skbs)).collect()
+        self.live.skbs().into_iter().map(|(direction, skbs)| (direction.label(), skbs)).collect()
     }
 
     fn unspliced(&self) -> Vec<(&'static str, u64)> {
@@ -54,13 +53,29 @@ impl StreamTotals for Totals {
     }
 }
 
-impl LiveSandboxes for Streams {
+/// Both registries as one that answers for sandboxes sees them: as far as it was it who did.
+pub(super) struct Found {
+    pub(super) book: AddressBook,
+    pub(super) streams: Arc<LiveStreams>,
+    pub(super) register: Arc<Register>,
+}
+
+impl LiveSandboxes for Found {
     fn live(&self) -> Vec<SandboxId> {
-        self.0.sandboxes()
+        let mut sandboxes = self.streams.sandboxes(self.book);
+        sandboxes.extend(self.register.sandboxes(self.book));
+        sandboxes.sort_unstable();
+        sandboxes.dedup();
+        sandboxes
     }
 
     fn close(&self, id: &SandboxId) {
-        self.0.close_sandbox(id, Reason::SandboxGone);
+        self.streams.close_sandbox(id, self.book, Reason::SandboxGone);
+        self.register.end(id, self.book);
+    }
+
+    fn located(&self, id: &SandboxId, generation: u64) {
+        self.register.supersede(id, self.book, generation);
     }
 }
 
@@ -70,6 +85,10 @@ pub(super) struct Events(pub(super) Arc<Metrics>);
 impl DirectoryEvents for Events {
     fn lookup(&self, source: LookupSource, outcome: LookupOutcome, duration: Duration) {
         self.0.lookup(source.label(), outcome.label(), duration);
+    }
+
+    fn question(&self, source: LookupSource) {
+        self.0.question(source.label());
     }
 
     fn invalidation(&self, cause: InvalidationCause) {

@@ -12,13 +12,14 @@ mod totals;
 use std::cell::Cell;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
 
 use super::packet::Keeper;
 use super::{Engine, Reason};
+use crate::config::AddressBook;
 use crate::route::SandboxId;
 use crate::sys::FlowArray;
 use admission::Admission;
@@ -26,7 +27,6 @@ use record::{Counts, Record};
 
 pub use admission::{AdmitError, Caps, Permit};
 pub use record::StreamInfo;
-pub use totals::Totals;
 
 /// How often idle time and lifetime are looked at.
 pub const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
@@ -87,6 +87,15 @@ struct Shard {
     ended: Counts,
 }
 
+impl Shard {
+    /// Removes a stream's record, if it is still there.
+    fn forget(&mut self, record: &Record) {
+        if self.records.remove(&record.id).is_some() {
+            self.ended.add(record.counts());
+        }
+    }
+}
+
 impl LiveStreams {
     /// An empty registry for `workers` workers.
     #[must_use]
@@ -117,18 +126,18 @@ impl LiveStreams {
         self.sessions.admit(client, sandbox, caps)
     }
 
-    /// Enters an established stream. It leaves when the guard is dropped.
+    /// Enters an established stream. It leaves when the guard is dropped. The endpoint comes with who named it.
     #[must_use]
     pub fn open(
         self: &Arc<Self>,
         permit: Permit,
         worker: usize,
         client: SocketAddr,
-        endpoint: SocketAddr,
+        (endpoint, book): (SocketAddr, Option<AddressBook>),
         engine: Engine,
     ) -> StreamGuard {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let record = Arc::new(Record::new(id, permit.sandbox.clone(), client, endpoint, engine));
+        let record = Arc::new(Record::new(id, permit.sandbox.clone(), client, (endpoint, book), engine));
         let shard = worker % self.shards.len();
         locked(&self.shards[shard]).records.insert(id, Arc::clone(&record));
         let (request_id, promotions) = (String::new(), Cell::new(0));
@@ -139,22 +148,24 @@ impl LiveStreams {
     #[must_use]
     pub fn snapshot(&self) -> Vec<StreamInfo> {
         let now = Instant::now();
-        let mut streams: Vec<_> = self
-            .shards
-            .iter()
-            .flat_map(|shard| locked(shard).records.values().map(|record| record.info(now)).collect::<Vec<_>>())
-            .chain(self.keeper().map(|keeper| keeper.infos()).unwrap_or_default())
-            .collect();
-        streams.sort_by_key(|stream| stream.id);
-        // One that is just being spliced may be in both places.
-        streams.dedup_by_key(|stream| stream.id);
+        let shards = self.all();
+        let with_sockets = shards.iter().flat_map(|shard| shard.records.values()).map(|record| record.info(now));
+        let mut streams: Vec<_> =
+            with_sockets.chain(self.keeper().map(|keeper| keeper.infos()).unwrap_or_default()).collect();
+        streams.sort_unstable_by_key(|stream| stream.id);
         streams
+    }
+
+    /// All shards at once: a stream that loses its sockets meanwhile is seen once.
+    fn all(&self) -> Vec<MutexGuard<'_, Shard>> {
+        self.shards.iter().map(locked).collect()
     }
 
     /// How many streams are alive.
     #[must_use]
     pub fn len(&self) -> usize {
-        let with_sockets: usize = self.shards.iter().map(|shard| locked(shard).records.len()).sum();
+        let shards = self.all();
+        let with_sockets: usize = shards.iter().map(|shard| shard.records.len()).sum();
         with_sockets + self.keeper().map_or(0, |keeper| keeper.len())
     }
 
@@ -171,11 +182,11 @@ impl LiveStreams {
             || self.keeper().is_some_and(|keeper| keeper.close(id, reason))
     }
 
-    /// Closes the streams of a sandbox.
-    pub fn close_sandbox(&self, sandbox: &SandboxId, reason: Reason) {
-        self.close_where(reason, |record| record.sandbox == *sandbox);
+    /// Closes the streams of a sandbox that `book` no longer has. Who was found by other means is not concerned.
+    pub fn close_sandbox(&self, sandbox: &SandboxId, book: AddressBook, reason: Reason) {
+        self.close_where(reason, |record| record.book == Some(book) && record.sandbox == *sandbox);
         if let Some(keeper) = self.keeper() {
-            keeper.close_sandbox(sandbox, reason);
+            keeper.close_sandbox(sandbox, book, reason);
         }
     }
 
@@ -187,18 +198,16 @@ impl LiveStreams {
         }
     }
 
-    /// The sandboxes that have live streams, each once.
+    /// The sandboxes from `book` that have live streams; one with several of them more than once.
     #[must_use]
-    pub fn sandboxes(&self) -> Vec<SandboxId> {
-        let mut sandboxes: Vec<_> = self
-            .shards
-            .iter()
-            .flat_map(|shard| locked(shard).records.values().map(|record| record.sandbox.clone()).collect::<Vec<_>>())
-            .chain(self.keeper().map(|keeper| keeper.sandboxes()).unwrap_or_default())
-            .collect();
-        sandboxes.sort_unstable();
-        sandboxes.dedup();
-        sandboxes
+    pub fn sandboxes(&self, book: AddressBook) -> Vec<SandboxId> {
+        let of_shard = |shard: &Mutex<Shard>| {
+            let shard = locked(shard);
+            let from_book = shard.records.values().filter(|record| record.book == Some(book));
+            from_book.map(|record| record.sandbox.clone()).collect::<Vec<_>>()
+        };
+        let spliced = self.keeper().map(|keeper| keeper.sandboxes(book)).unwrap_or_default();
+        self.shards.iter().flat_map(of_shard).chain(spliced).collect()
     }
 
     /// Lets the stream with this number go into the kernel, or brings it back for good; false where there is none.
@@ -232,7 +241,7 @@ impl LiveStreams {
 }
 
 /// Nothing here is left half-done when a thread panics, so a poisoned lock is as good as any.
-fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -317,6 +326,12 @@ impl StreamGuard {
         self.record.set_endpoint(endpoint);
     }
 
+    /// Who knows its sandbox's address.
+    #[must_use]
+    pub fn book(&self) -> Option<AddressBook> {
+        self.record.book
+    }
+
     /// Says which request opened it.
     pub fn set_request_id(&mut self, request_id: String) {
         self.request_id = request_id;
@@ -361,9 +376,6 @@ impl StreamGuard {
 
 impl Drop for StreamGuard {
     fn drop(&mut self) {
-        let mut shard = locked(&self.streams.shards[self.shard]);
-        let counts = self.record.counts();
-        shard.ended.add(counts);
-        shard.records.remove(&self.record.id);
+        locked(&self.streams.shards[self.shard]).forget(&self.record);
     }
 }

@@ -9,7 +9,7 @@ use sha1::{Digest as _, Sha1};
 use socket2::SockRef;
 
 use crate::websocket::{self, Frame, Role, Sender};
-use crate::wire::{Head, Received};
+use crate::wire::{End, Head, Received};
 
 /// A pod's side of a connection.
 #[derive(Debug)]
@@ -58,6 +58,11 @@ impl Connection {
     /// The next bytes of a body or a stream; `None` at its end.
     pub fn some(&mut self) -> Result<Option<Vec<u8>>> {
         self.received.some()
+    }
+
+    /// Reads until the connection ends: what came, and how it ended.
+    pub fn end(&mut self) -> Result<(Vec<u8>, End)> {
+        self.received.end()
     }
 
     /// What has arrived and was not read yet.

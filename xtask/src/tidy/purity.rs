@@ -12,6 +12,7 @@ const PURE: &[&str] = &[
     "broker/backoff.rs",
     "broker/frame.rs",
     "broker/frame/",
+    "broker/held.rs",
     "broker/session.rs",
     "directory/cache.rs",
     "directory/dns/names.rs",

@@ -180,9 +180,9 @@ fn a_message_whose_beginning_was_dropped_is_dropped_to_its_end() {
     let mut relay = Relay::new(true, MAX);
     let passed = take(&mut relay, &frame(2, b"1", false, true), 9).unwrap().0;
     assert_eq!(frames(&passed).len(), 1);
-    relay.set_bound(false);
+    relay.unlink(false);
     assert!(take(&mut relay, &frame(0, b"2", false, true), 9).unwrap().0.is_empty());
-    relay.set_bound(true);
+    relay.link();
     assert!(take(&mut relay, &frame(0, b"3", true, true), 9).unwrap().0.is_empty());
     assert_eq!(messages(&take(&mut relay, &frame(2, b"4", true, true), 9).unwrap().0), [(2, b"4".to_vec())]);
 }

@@ -53,6 +53,16 @@ pub(super) static BROKER: &[Setting] = &[
     ),
     option!("broker-flap-window", One(broker.flap_window, kind::DURATION_POSITIVE), "The flap window."),
     option!(
+        "broker-on-redial",
+        One(broker.on_redial, kind::ON_REDIAL),
+        "What becomes of a client's messages while there is no upstream: dropped, or held for the next one."
+    ),
+    option!(
+        "broker-redial-buffer-bytes-max",
+        One(broker.redial_buffer_bytes_max, bytes::<1024, { 16 << 20 }>()),
+        "How much of them a session holds; with more the client is not read until there is an upstream."
+    ),
+    option!(
         "broker-keepalive",
         One(broker.keepalive, kind::DURATION),
         "How often both sides of a session are asked for a sign of life; 0 is never."

@@ -29,7 +29,7 @@ fn flags_win_over_variables_over_the_file_over_defaults() {
         environment: variables(&[("GATEWAY_WORKERS", "2"), ("GATEWAY_ADMIN", "127.0.0.1:2")]),
         file: Some(file.path().to_owned()),
     };
-    let Draft { raw, origins } = read(layers).unwrap();
+    let Draft { raw, origins, .. } = read(layers).unwrap();
     assert_eq!(raw.workers, NonZeroUsize::new(3));
     assert_eq!(origins.first("workers"), Origin::Flag { name: "workers" });
     assert_eq!(raw.admin, "127.0.0.1:2".parse().unwrap());
@@ -87,6 +87,35 @@ fn every_mistake_of_every_layer_is_reported_at_once_with_its_place() {
         "--workers: expected 'auto' or a number from 1 to 1024, not 'many'".to_owned(),
     ];
     assert_eq!(read(layers).unwrap_err().to_string().lines().collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn a_route_is_read_behind_all_layers_and_printed_as_it_is_written() {
+    let text =
+        "source = [\"broker\"]\nbroker_keepalive = \"9s\"\n[[route]]\npath = \"/x/{id}\"\nredial_wait = \"1s\"\n";
+    let written = file(text);
+    let layers = || Layers {
+        flags: flags(&[("broker-keepalive", "8s")]),
+        file: Some(written.path().to_owned()),
+        ..Layers::default()
+    };
+    let draft = read(layers()).unwrap();
+    let [route] = &*draft.raw.routing.routes else { panic!("one route") };
+    assert_eq!(route.numbers.keepalive, Duration::from_secs(8));
+    assert_eq!(
+        (route.numbers.redial_wait, draft.raw.broker.redial_wait),
+        (Duration::from_secs(1), Duration::from_millis(250))
+    );
+    let printed = file(&draft.to_toml());
+    let again = read(Layers { file: Some(printed.path().to_owned()), ..Layers::default() }).unwrap();
+    assert_eq!(again.raw.routing.routes, draft.raw.routing.routes);
+
+    let layers = Layers { flags: flags(&[("source", "path")]), ..layers() };
+    let problems = read(layers).unwrap_err().to_string();
+    assert!(
+        problems.ends_with("3: route: conflicts with --source: routes need the source 'broker', which is not on"),
+        "{problems}"
+    );
 }
 
 #[test]
@@ -246,6 +275,7 @@ fn text_of(setting: &Setting) -> BoxedStrategy<String> {
         // The header source wants a word about tokens, too.
         "SOURCE" => "path|cookie|host|agent|prefix|broker".boxed(),
         "PATTERN" => "[a-z]{0,3}(\\{port\\}-\\{sandbox\\}|\\{sandbox\\}-p\\{port\\})[0-9]{0,2}".boxed(),
+        "ORIGIN" => "https?://[a-z][a-z0-9-]{0,9}(\\.[a-z]{1,9}){0,2}(:[1-9][0-9]{3})?".boxed(),
         "DOMAIN" => "[a-z][a-z0-9-]{0,9}(\\.[a-z]{1,9}){0,2}".boxed(),
         "ID" => "([a-c]{1,9}/)?[a-z0-9][a-z0-9._-]{0,9}".boxed(),
         "endpoint|pass|mask:TEXT" => "endpoint|pass|mask:[a-z.]{1,9}".boxed(),

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::directory::EndpointRules;
+use crate::directory::record::RecordError;
 
 const NEGATIVE_TTL: Duration = Duration::from_secs(1);
 
@@ -93,8 +94,8 @@ fn a_generation_lasts_as_long_as_the_endpoint() {
 #[test]
 fn a_refused_record_is_remembered_like_an_endpoint() {
     let (cache, now) = (cache(16), Instant::now());
-    cache.store(&id(1), Some(Err(RecordError::Malformed)), cache.epoch(), now);
-    assert_eq!(cache.lookup(&id(1), now), Lookup::Fresh(Err(RecordError::Malformed)));
+    cache.store(&id(1), Some(Err(NoEndpoint::Unusable(RecordError::Malformed))), cache.epoch(), now);
+    assert_eq!(cache.lookup(&id(1), now), Lookup::Fresh(Err(NoEndpoint::Unusable(RecordError::Malformed))));
     let repaired = cache.store(&id(1), Some(Ok(endpoint(80))), cache.epoch(), now).unwrap();
     assert_eq!(cache.lookup(&id(1), now), Lookup::Fresh(repaired));
 }

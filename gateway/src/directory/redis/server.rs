@@ -9,7 +9,7 @@ use std::time::Duration;
 use redis::aio::{AsyncPushSender, MultiplexedConnection};
 use redis::{
     AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, FromRedisValue, IntoConnectionInfo, ProtocolVersion,
-    RedisConnectionInfo, RedisError,
+    RedisConnectionInfo, RedisError, ToRedisArgs,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
@@ -23,6 +23,7 @@ use crate::config::RedisConfig;
 pub struct Server {
     info: ConnectionInfo,
     hash: String,
+    state_hash: String,
     password_file: Option<PathBuf>,
     connect_timeout: Duration,
     response_timeout: Duration,
@@ -66,6 +67,7 @@ pub enum ConnectError {
 pub struct Link {
     connection: MultiplexedConnection,
     hash: String,
+    state_hash: String,
     /// Where questions and answers are counted, if the connection's incoming bytes are watched.
     intake: Option<Arc<Intake>>,
     /// Only where the connection was opened here.
@@ -95,6 +97,7 @@ impl Server {
         Ok(Self {
             info,
             hash: config.hash.clone(),
+            state_hash: config.state_hash.clone(),
             password_file: config.password_file.clone(),
             connect_timeout: config.connect_timeout,
             response_timeout: config.response_timeout,
@@ -107,15 +110,29 @@ impl Server {
         self.info.addr().to_string()
     }
 
+    /// The name of the hash of states.
+    pub(super) fn state_hash(&self) -> &str {
+        &self.state_hash
+    }
+
     /// A connection for a few commands. The server's name is resolved anew (it may have moved), and a password file
     /// read anew (mounted secrets rotate).
     pub async fn connect(&self) -> Result<Link, ConnectError> {
         let client = Client::open(self.info.clone().set_redis_settings(self.settings()?))?;
         let connection = client.get_multiplexed_async_connection_with_config(&self.options()).await?;
-        Ok(Link { connection, hash: self.hash.clone(), intake: None, _driver: None })
+        Ok(self.link(connection, None, None))
     }
 
-    /// A connection on which the server says when the hash changes, to `on_push`, from now on; and the view of its
+    fn link(
+        &self,
+        connection: MultiplexedConnection,
+        intake: Option<Arc<Intake>>,
+        driver: Option<Arc<Driver>>,
+    ) -> Link {
+        Link { connection, hash: self.hash.clone(), state_hash: self.state_hash.clone(), intake, _driver: driver }
+    }
+
+    /// A connection on which the server says when a hash changes, to `on_push`, from now on; and the view of its
     /// incoming bytes, which TLS does not have: there the socket's bytes are not the server's words.
     pub(super) async fn connect_tracking(
         &self,
@@ -134,13 +151,16 @@ impl Server {
                 _ => {
                     let client = Client::open(self.info.clone().set_redis_settings(self.settings()?))?;
                     let connection = client.get_multiplexed_async_connection_with_config(&options).await?;
-                    Ok((Link { connection, hash: self.hash.clone(), intake: None, _driver: None }, None))
+                    Ok((self.link(connection, None, None), None))
                 }
             }
         });
         let (mut link, intake) = opened.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
         let mut track = redis::cmd("CLIENT");
-        track.arg("TRACKING").arg("ON").arg("BCAST").arg("PREFIX").arg(&self.hash);
+        track.arg("TRACKING").arg("ON").arg("BCAST");
+        for prefix in prefixes(&self.hash, &self.state_hash) {
+            track.arg("PREFIX").arg(prefix);
+        }
         track.query_async::<()>(&mut link.connection).await?;
         Ok((link, intake))
     }
@@ -159,8 +179,7 @@ impl Server {
         let settings = self.settings()?;
         let (connection, driver) = MultiplexedConnection::new_with_config(&settings, stream, options).await?;
         let driver = Arc::new(Driver(tokio::spawn(driver)));
-        let watched = Some(Arc::clone(&intake));
-        Ok((Link { connection, hash: self.hash.clone(), intake: watched, _driver: Some(driver) }, Some(intake)))
+        Ok((self.link(connection, Some(Arc::clone(&intake)), Some(driver)), Some(intake)))
     }
 
     fn settings(&self) -> Result<RedisConnectionInfo, ConnectError> {
@@ -188,6 +207,29 @@ impl Server {
     }
 }
 
+/// What is subscribed to: names that begin with another's would be refused beside it.
+fn prefixes<'n>(hash: &'n str, states: &'n str) -> Vec<&'n str> {
+    if states.starts_with(hash) {
+        vec![hash]
+    } else if hash.starts_with(states) {
+        vec![states]
+    } else {
+        vec![hash, states]
+    }
+}
+
+/// Values of one hash, in the order in which they were asked for.
+type Values = Vec<Option<Vec<u8>>>;
+
+/// What the hashes hold of a sandbox, not looked at yet.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Held {
+    /// In the hash of endpoints.
+    pub(super) endpoint: Option<Vec<u8>>,
+    /// In the hash of states.
+    pub(super) state: Option<Vec<u8>>,
+}
+
 impl Link {
     /// How many fields the hash has; 0 if there is no hash. Costs the server nothing, and fails with whatever would
     /// make a lookup fail: that makes it the probe.
@@ -196,16 +238,38 @@ impl Link {
         self.ask(&command).await
     }
 
+    /// How many fields the hash of states has. An error may be about this hash alone.
+    pub(super) async fn count_states(&mut self) -> Result<u64, RedisError> {
+        let mut command = redis::cmd("HLEN");
+        self.ask(command.arg(&self.state_hash)).await
+    }
+
+    /// What is held in a field; its state only `with_state`. Both questions leave in one write, which Redis handles in
+    /// one go. Should the network part them, the state came first: an endpoint from before a migration is never paired
+    /// with the "running" from after it.
+    pub(super) async fn held(&mut self, field: &str, with_state: bool) -> Result<Held, RedisError> {
+        if !with_state {
+            return Ok(Held { endpoint: self.get(field).await?, state: None });
+        }
+        let (state, endpoint) = self.ask_both("HGET", std::slice::from_ref(&field)).await?;
+        Ok(Held { endpoint, state })
+    }
+
+    /// The same for several fields, in their order.
+    pub(super) async fn held_many(&mut self, fields: &[String], with_state: bool) -> Result<Vec<Held>, RedisError> {
+        let (states, endpoints): (Values, Values) = if with_state {
+            self.ask_both("HMGET", fields).await?
+        } else {
+            let mut command = self.on_hash("HMGET");
+            (vec![None; fields.len()], self.ask(command.arg(fields)).await?)
+        };
+        Ok(endpoints.into_iter().zip(states).map(|(endpoint, state)| Held { endpoint, state }).collect())
+    }
+
     /// The value of one field.
     pub async fn get(&mut self, field: &str) -> Result<Option<Vec<u8>>, RedisError> {
         let mut command = self.on_hash("HGET");
         self.ask(command.arg(field)).await
-    }
-
-    /// The values of several fields, in their order.
-    pub(super) async fn get_many(&mut self, fields: &[String]) -> Result<Vec<Option<Vec<u8>>>, RedisError> {
-        let mut command = self.on_hash("HMGET");
-        self.ask(command.arg(fields)).await
     }
 
     /// Every field with its value.
@@ -227,16 +291,22 @@ impl Link {
         self.ask(command.arg(field)).await
     }
 
-    /// Whoever asks a tracking connection ends it if this fails or is given up: its answers are not countable any more.
+    /// The same command on the hash of states and on that of endpoints.
+    async fn ask_both<T: FromRedisValue, F: ToRedisArgs>(
+        &mut self,
+        command: &str,
+        fields: &[F],
+    ) -> Result<(T, T), RedisError> {
+        let mut both = redis::pipe();
+        both.cmd(command).arg(&self.state_hash).arg(fields);
+        both.cmd(command).arg(&self.hash).arg(fields);
+        let asking = both.query_async(&mut self.connection);
+        counted(self.intake.as_deref(), asking).await
+    }
+
     async fn ask<T: FromRedisValue>(&mut self, command: &redis::Cmd) -> Result<T, RedisError> {
-        if let Some(intake) = &self.intake {
-            intake.questions().ask();
-        }
-        let answer = command.query_async(&mut self.connection).await?;
-        if let Some(intake) = &self.intake {
-            intake.questions().answer();
-        }
-        Ok(answer)
+        let asking = command.query_async(&mut self.connection);
+        counted(self.intake.as_deref(), asking).await
     }
 
     fn on_hash(&self, command: &str) -> redis::Cmd {
@@ -246,9 +316,33 @@ impl Link {
     }
 }
 
+/// Counts a question and its answer. Whoever asks a tracking connection ends it if this fails or is given up: its
+/// answers are not countable any more.
+async fn counted<T>(
+    intake: Option<&Intake>,
+    asking: impl Future<Output = Result<T, RedisError>>,
+) -> Result<T, RedisError> {
+    if let Some(intake) = intake {
+        intake.questions().ask();
+    }
+    let answer = asking.await?;
+    if let Some(intake) = intake {
+        intake.questions().answer();
+    }
+    Ok(answer)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_prefix_covers_another() {
+        assert_eq!(prefixes("vnc_sandboxes", "vnc_sandboxes_state"), ["vnc_sandboxes"]);
+        assert_eq!(prefixes("a:endpoints", "a"), ["a"]);
+        assert_eq!(prefixes("a", "b"), ["a", "b"]);
+        assert_eq!(prefixes("a", "a"), ["a"]);
+    }
 
     fn address(url: &str) -> Result<String, String> {
         Server::new(&RedisConfig::at(url)).map(|server| server.address()).map_err(|error| error.to_string())

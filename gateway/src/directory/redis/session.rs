@@ -14,12 +14,13 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
 use super::intake::Intake;
-use super::server::{ConnectError, Link, Server};
+use super::server::{ConnectError, Held, Link, Server};
 use super::{RedisTask, Request, Shared};
-use crate::directory::InvalidationCause;
 use crate::directory::cache::{Answer, Lookup};
 use crate::directory::endpoint::Endpoint;
-use crate::directory::record::{self, FieldNames, RecordError};
+use crate::directory::record::{self, FieldNames, NoEndpoint, RecordError, State};
+use crate::directory::rounds::Rounds;
+use crate::directory::{InvalidationCause, LookupSource};
 use crate::route::SandboxId;
 
 /// How many HGETs may be under way. They share one connection, so more would only queue up in front of it.
@@ -62,17 +63,31 @@ pub(super) struct Connected {
 /// Connects, subscribes, and counts the hash's fields.
 pub(super) async fn connect(shared: &Arc<Shared>, server: &Server) -> Result<Connected, ConnectError> {
     let (count_push, pushes) = watch::channel(0);
-    let (arrivals, shared) = (&shared.arrivals, Arc::clone(shared));
+    let (arrivals, known) = (&shared.arrivals, shared);
+    let (shared, state_hash) = (Arc::clone(shared), server.state_hash().to_owned());
+    shared.states.forget();
     // Runs while the push is read off the socket, before any reply behind it. A FLUSHALL is a push without keys. The
     // library drops this closure when the connection ends, which closes the channel.
     let on_push = move |push: PushInfo| {
         if push.kind == PushKind::Invalidate {
+            shared.states.pushed(&push, &state_hash);
             shared.invalidate(InvalidationCause::Push);
             count_push.send_modify(|count| *count += 1);
         }
         Ok::<(), ()>(())
     };
     let (mut link, intake) = server.connect_tracking(on_push, arrivals).await?;
+    match link.count_states().await {
+        // A push that has come meanwhile is not overruled.
+        Ok(0) => {}
+        Ok(_) => known.states.appear(),
+        // The server has answered, and about this hash alone: a missing permission, or another type.
+        Err(error) if error.code().is_some() => {
+            tracing::warn!(%error, "the hash of sandboxes' states cannot be read; it is ignored");
+            known.states.refuse();
+        }
+        Err(error) => return Err(error.into()),
+    }
     let count = link.count().await?;
     Ok(Connected { link, intake, pushes, count })
 }
@@ -86,6 +101,8 @@ pub(super) struct Session<'t> {
     /// Who waits for the answer to which question. The epoch is part of the question: nobody who came after a push is
     /// put to those who came before it.
     flights: HashMap<(SandboxId, u64), Vec<oneshot::Sender<Option<Answer>>>>,
+    /// Who will have no answer but one to a question of after theirs.
+    rounds: Rounds<oneshot::Sender<Option<Answer>>>,
     doubt: Option<Doubt>,
     probing: bool,
     probe_at: Instant,
@@ -111,13 +128,13 @@ pub(super) enum Ended {
 
 /// What a job brings.
 enum Done {
-    Flight { id: SandboxId, asked_in: u64, value: Result<Option<Vec<u8>>, RedisError> },
+    Flight { id: SandboxId, asked_in: u64, afresh: bool, held: Result<Held, RedisError> },
     Probe { count: Result<u64, RedisError> },
     Sweep { asked_in: u64, values: Result<Values, RedisError> },
 }
 
-/// Sandboxes, each with its value in the hash, if it is there.
-type Values = Vec<(SandboxId, Option<Vec<u8>>)>;
+/// Sandboxes, each with what the hashes hold of it.
+type Values = Vec<(SandboxId, Held)>;
 
 impl<'t> Session<'t> {
     /// A session over a fresh connection.
@@ -134,6 +151,7 @@ impl<'t> Session<'t> {
             pushes,
             jobs: JoinSet::new(),
             flights: HashMap::new(),
+            rounds: Rounds::default(),
             doubt,
             probing: false,
             probe_at: now + PROBE_INTERVAL,
@@ -149,6 +167,7 @@ impl<'t> Session<'t> {
     pub(super) async fn serve(mut self) -> Ended {
         loop {
             let wake_at = self.wake_at();
+            let has_room = self.flights.len() + self.rounds.len() < FLIGHTS_MAX;
             tokio::select! {
                 // Bounded things first: requests can come without end.
                 biased;
@@ -160,7 +179,7 @@ impl<'t> Session<'t> {
                     return Ended::Failed(error);
                 },
                 () = sleep_until(wake_at) => self.on_time(Instant::now()),
-                request = self.task.requests.recv(), if self.flights.len() < FLIGHTS_MAX => match request {
+                request = self.task.requests.recv(), if has_room => match request {
                     Some(request) => self.ask(request),
                     None => return Ended::Unused,
                 },
@@ -210,8 +229,15 @@ impl<'t> Session<'t> {
         }
     }
 
-    fn ask(&mut self, Request { id, reply }: Request) {
+    fn ask(&mut self, Request { id, afresh, reply }: Request) {
         let shared = &self.task.shared;
+        if afresh {
+            // Dropping the reply says that nobody can be asked.
+            if shared.is_up() && self.rounds.join(&id, reply) {
+                self.fly(id, afresh);
+            }
+            return;
+        }
         // The answer may have come while the request was queued.
         let known = match shared.cache.lookup(&id, std::time::Instant::now()) {
             Lookup::Fresh(answer) => Some(Some(answer)),
@@ -227,15 +253,26 @@ impl<'t> Session<'t> {
         let waiting = self.flights.entry((id.clone(), asked_in)).or_default();
         waiting.push(reply);
         if waiting.len() == 1 {
-            let mut link = self.link.clone();
-            let field = self.task.names.encode(&id);
-            self.jobs.spawn(async move { Done::Flight { value: link.get(&field).await, id, asked_in } });
+            self.fly(id, afresh);
         }
+    }
+
+    fn fly(&mut self, id: SandboxId, afresh: bool) {
+        // In this order: whoever knows the new epoch knows that there are states.
+        let asked_in = self.shared().cache.epoch();
+        let with_state = self.shared().states.are_there();
+        self.shared().events.question(LookupSource::Redis);
+        let mut link = self.link.clone();
+        let field = self.task.names.encode(&id);
+        self.jobs.spawn(async move {
+            let held = link.held(&field, with_state).await;
+            Done::Flight { id, asked_in, afresh, held }
+        });
     }
 
     fn apply(&mut self, done: Result<Done, JoinError>) -> Result<(), RedisError> {
         match done.expect("a job neither panics nor is cancelled while its session lives") {
-            Done::Flight { id, asked_in, value } => self.landed(&id, asked_in, value?),
+            Done::Flight { id, asked_in, afresh, held } => self.landed(&id, asked_in, afresh, held?),
             Done::Probe { count } => {
                 self.probing = false;
                 self.probe_at = Instant::now() + PROBE_INTERVAL;
@@ -249,9 +286,17 @@ impl<'t> Session<'t> {
         Ok(())
     }
 
-    fn landed(&mut self, id: &SandboxId, asked_in: u64, value: Option<Vec<u8>>) {
-        let said = self.read(id, value);
-        let waiting = self.flights.remove(&(id.clone(), asked_in)).unwrap_or_default();
+    fn landed(&mut self, id: &SandboxId, asked_in: u64, afresh: bool, held: Held) {
+        let said = self.read(id, held);
+        let waiting = if afresh {
+            let (waiting, again) = self.rounds.answered(id);
+            if again {
+                self.fly(id.clone(), afresh);
+            }
+            waiting
+        } else {
+            self.flights.remove(&(id.clone(), asked_in)).unwrap_or_default()
+        };
         if said.is_none() && self.doubts(id) {
             return;
         }
@@ -270,24 +315,35 @@ impl<'t> Session<'t> {
         }
         self.sweeping = true;
         let asked_in = self.shared().cache.epoch();
+        let with_state = self.shared().states.are_there();
         let link = self.link.clone();
         let fields = self.task.names.clone();
-        self.jobs.spawn(async move { Done::Sweep { asked_in, values: values_of(link, &fields, live).await } });
+        let values = async move { values_of(link, &fields, live, with_state).await };
+        self.jobs.spawn(async move { Done::Sweep { asked_in, values: values.await } });
     }
 
-    /// Ends the streams of sandboxes that have left. What the sweep learned of the others is kept: they need no HGET
-    /// now.
+    /// Ends the streams of sandboxes that have left or are stopped. What the sweep learned of the others is kept: they
+    /// need no HGET now.
     fn swept(&mut self, asked_in: u64, values: Values) {
         let now = std::time::Instant::now();
-        for (id, value) in values {
-            let said = self.read(&id, value);
+        for (id, held) in values {
+            let said = self.read(&id, held);
             if said.is_none() && self.doubts(&id) {
                 continue;
             }
-            if self.shared().cache.store(&id, said, asked_in, now).is_none() {
-                tracing::info!(sandbox = %id, "the sandbox has left the directory; its streams are closed");
-                self.task.live.close(&id);
+            match self.shared().cache.store(&id, said, asked_in, now) {
+                None => tracing::info!(sandbox = %id, "the sandbox has left the directory; its streams are closed"),
+                Some(Err(NoEndpoint::Stopped)) => {
+                    tracing::info!(sandbox = %id, "the sandbox is stopped; its streams are closed");
+                }
+                Some(Ok(located)) => {
+                    self.task.live.located(&id, located.generation);
+                    continue;
+                }
+                // An endpoint that may not be dialled ends nothing: its writer may have slipped.
+                Some(Err(_)) => continue,
             }
+            self.task.live.close(&id);
         }
     }
 
@@ -296,16 +352,33 @@ impl<'t> Session<'t> {
         self.doubt.as_ref().is_some_and(|doubt| !self.shared().cache.heard_since(id, doubt.since))
     }
 
-    fn read(&mut self, id: &SandboxId, value: Option<Vec<u8>>) -> Option<Result<Endpoint, RecordError>> {
-        let value = value?;
-        let said = record::decode_value(&value, &self.task.rules);
-        if let Err(error) = said
-            && let Some(withheld) = self.task.record_complaints.permit(std::time::Instant::now())
-        {
-            let shown = value[..value.len().min(LOGGED_VALUE_BYTES_MAX)].escape_ascii();
-            tracing::warn!(sandbox = %id, value = %shown, %error, withheld, "the sandbox cannot be reached");
+    fn read(&mut self, id: &SandboxId, held: Held) -> Option<Result<Endpoint, NoEndpoint>> {
+        let Held { endpoint, state } = held;
+        match state.as_deref().map(record::decode_state) {
+            Some(Some(State::Stopped)) => return Some(Err(NoEndpoint::Stopped)),
+            Some(Some(State::Migrating)) => return Some(Err(NoEndpoint::Migrating)),
+            // Whether it can be reached, the dial will tell.
+            Some(None) => {
+                let word = state.as_deref().unwrap_or_default();
+                self.complain(id, word, "the sandbox's state is unknown, and ignored", None);
+            }
+            Some(Some(State::Running)) | None => {}
         }
-        Some(said)
+        let value = endpoint?;
+        let said = record::decode_value(&value, &self.task.rules);
+        if let Err(error) = said {
+            self.complain(id, &value, "the sandbox cannot be reached", Some(error));
+        }
+        Some(said.map_err(NoEndpoint::from))
+    }
+
+    /// Says what is wrong with a value, with all moderation.
+    fn complain(&mut self, id: &SandboxId, value: &[u8], what: &'static str, error: Option<RecordError>) {
+        if let Some(withheld) = self.task.record_complaints.permit(std::time::Instant::now()) {
+            let shown = value[..value.len().min(LOGGED_VALUE_BYTES_MAX)].escape_ascii();
+            let error = error.map(tracing::field::display);
+            tracing::warn!(sandbox = %id, value = %shown, error, withheld, "{what}");
+        }
     }
 }
 
@@ -314,11 +387,16 @@ fn give(reply: oneshot::Sender<Option<Answer>>, answer: Option<Answer>) {
     let _refused = reply.send(answer);
 }
 
-async fn values_of(mut link: Link, names: &FieldNames, ids: Vec<SandboxId>) -> Result<Values, RedisError> {
+async fn values_of(
+    mut link: Link,
+    names: &FieldNames,
+    ids: Vec<SandboxId>,
+    with_state: bool,
+) -> Result<Values, RedisError> {
     let mut values = Vec::with_capacity(ids.len());
     for chunk in ids.chunks(SWEEP_CHUNK) {
         let fields: Vec<String> = chunk.iter().map(|id| names.encode(id)).collect();
-        values.extend(link.get_many(&fields).await?);
+        values.extend(link.held_many(&fields, with_state).await?);
     }
     Ok(ids.into_iter().zip(values).collect())
 }

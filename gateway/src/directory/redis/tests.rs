@@ -3,6 +3,7 @@
 mod fake;
 mod outage;
 mod scene;
+mod states;
 mod tls;
 
 use std::io::Write;

@@ -91,7 +91,7 @@ fn a_timeout_that_is_none_is_not_there() {
 
 #[test]
 fn a_directory_keeps_its_port_unless_one_is_named() {
-    let rules = HeaderConfig { lookup: HeaderLookup::Directory, ..HeaderConfig::default() };
+    let rules = HeaderConfig { lookup: AddressBook::Directory, ..HeaderConfig::default() };
     let port = |fields: &str| target(&head(fields), &rules).unwrap().unwrap().port;
     assert_eq!(port("X-Sandbox-ID: a\r\n"), None);
     assert_eq!(port("X-Sandbox-ID: a\r\nX-Sandbox-Port: 9\r\n"), Some(9));

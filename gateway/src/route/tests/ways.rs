@@ -91,7 +91,7 @@ fn a_service_prefix_names_namespace_sandbox_and_port() {
     for (path, expected) in [
         ("/sandboxes/team/a/80/x?y", "prefix team/a /x?y"),
         ("/sandboxes/default/a/80/", "prefix a /"),
-        ("/sandboxes/team/a/80?x", "308 /sandboxes/team/a/80/?x"),
+        ("/sandboxes/team/a/80?x", "prefix team/a ?x"),
         ("/sandboxes/team/a/0/", "port"),
         ("/sandboxes/team/a", "id"),
         ("/sandboxes/Team/a/80/", "id"),
@@ -101,6 +101,25 @@ fn a_service_prefix_names_namespace_sandbox_and_port() {
         assert_eq!(summary(asked("gw", path, &rules())), expected, "{path}");
     }
     assert_eq!(target("gw", "/sandboxes/default/a/80/", &rules()).public_prefix, "/sandboxes/default/a/80");
+    for (path, misses) in [("/sandboxes/team/a/80", true), ("/sandboxes/team/a/80/", false)] {
+        assert_eq!(target("gw", path, &rules()).misses_slash, misses, "{path}");
+    }
+    let root = super::super::prefix::root(&"a".parse().unwrap(), &rules());
+    assert_eq!(root, "/sandboxes/default/a/", "a cookie's path has the namespace that the URL must name");
+}
+
+#[test]
+fn an_application_that_knows_its_prefix_gets_it() {
+    let rules = RoutingConfig { service_prefix_keep: vec![80], ..rules() };
+    for (path, expected) in [
+        ("/sandboxes/team/a/80/x//%2F?y", "prefix team/a /sandboxes/team/a/80/x//%2F?y"),
+        ("/sandboxes/team/a/80?x", "prefix team/a /sandboxes/team/a/80?x"),
+        ("/sandboxes/team/a/8080/x", "prefix team/a /x"),
+    ] {
+        assert_eq!(summary(asked("gw", path, &rules)), expected, "{path}");
+    }
+    let target = target("gw", "/sandboxes/team/a/80/x", &rules);
+    assert_eq!((&*target.public_prefix, target.handling.keeps_prefix), ("/sandboxes/team/a/80", true));
 }
 
 #[test]

@@ -118,8 +118,14 @@ impl Drop for Permit {
         if !self.is_bound() {
             return;
         }
+        let Caps { per_client, per_sandbox } = self.caps;
+        // What was not counted is not counted out: others may have been admitted under another cap.
         let mut admitted = locked(&self.admission.admitted);
-        release(&mut admitted.clients, &self.client);
-        release(&mut admitted.sandboxes, &self.sandbox);
+        if per_client > 0 {
+            release(&mut admitted.clients, &self.client);
+        }
+        if per_sandbox > 0 {
+            release(&mut admitted.sandboxes, &self.sandbox);
+        }
     }
 }

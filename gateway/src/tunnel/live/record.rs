@@ -9,6 +9,7 @@ use serde::Serialize;
 use tokio::sync::Notify;
 
 use super::{Direction, Told, locked};
+use crate::config::AddressBook;
 use crate::route::SandboxId;
 use crate::sys::FlowArray;
 use crate::tunnel::{Engine, Reason};
@@ -19,6 +20,8 @@ pub(super) struct Record {
     pub(super) sandbox: SandboxId,
     pub(super) client: SocketAddr,
     endpoint: Mutex<SocketAddr>,
+    /// Who named the endpoint; `None` where the client did.
+    pub(super) book: Option<AddressBook>,
     /// Idle time and lifetime of this one, where they are not the configured ones of streams.
     pub(super) limits: OnceLock<(Duration, Duration)>,
     /// Who moves its bytes now: an index in [`Engine::ALL`].
@@ -104,12 +107,19 @@ const DEMOTE: u8 = 2;
 const RELEASE: u8 = 3;
 
 impl Record {
-    pub(super) fn new(id: u64, sandbox: SandboxId, client: SocketAddr, endpoint: SocketAddr, engine: Engine) -> Self {
+    pub(super) fn new(
+        id: u64,
+        sandbox: SandboxId,
+        client: SocketAddr,
+        (endpoint, book): (SocketAddr, Option<AddressBook>),
+        engine: Engine,
+    ) -> Self {
         Self {
             id,
             sandbox,
             client,
             endpoint: Mutex::new(endpoint),
+            book,
             limits: OnceLock::new(),
             engine: AtomicU8::new(engine as u8),
             opened: Instant::now(),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use super::{LiveStreams, StreamGuard};
+use super::{LiveStreams, StreamGuard, locked};
 use crate::bpf::splicer::Place;
 use crate::tunnel::packet::Keeper;
 
@@ -41,6 +41,9 @@ impl StreamGuard {
     pub(in crate::tunnel) fn leave_to_keeper(mut self, place: Place) {
         let permit = self.permit.take().expect("nobody else takes it");
         let keeper = self.streams.keeper().expect("a stream is spliced only where there is one");
+        let mut shard = locked(&self.streams.shards[self.shard]);
+        // Whoever counts holds the shard, and sees the stream in one of the two.
         keeper.enter(place, permit);
+        shard.forget(&self.record);
     }
 }

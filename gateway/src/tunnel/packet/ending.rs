@@ -30,7 +30,8 @@ fn over(ways: [&Way<AtomicU64>; 2]) -> Option<Ended> {
     let [up, down] = ways;
     let is_reset = ways.iter().any(|way| load(&way.reset) != 0);
     let finished = |fin: &AtomicU64, other: &Way<AtomicU64>| load(fin) == KNOWN | load(&other.acked);
-    if !is_reset && !(finished(&up.fin, down) && finished(&down.fin, up)) {
+    let both_finished = finished(&up.fin, down) && finished(&down.fin, up);
+    if !is_reset && !both_finished {
         return None;
     }
     // Zero is no end.

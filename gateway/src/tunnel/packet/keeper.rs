@@ -14,6 +14,7 @@ use hashbrown::HashMap;
 use super::ending::{Probes, look};
 use super::{Spliced, label};
 use crate::bpf::splicer::{Pair, Place, Splicer};
+use crate::config::AddressBook;
 use crate::metrics::Metrics;
 use crate::route::SandboxId;
 use crate::sys::TcpTuning;
@@ -186,9 +187,12 @@ impl Keeper {
         self.close_where(reason, has_id) > 0
     }
 
-    /// Ends the streams of a sandbox.
-    pub(in crate::tunnel) fn close_sandbox(&self, sandbox: &SandboxId, reason: Reason) {
-        self.close_where(reason, |pair| label::names(pair.label()).is_some_and(|(name, _)| name == *sandbox));
+    /// Ends the streams of a sandbox that `book` no longer has.
+    pub(in crate::tunnel) fn close_sandbox(&self, sandbox: &SandboxId, book: AddressBook, reason: Reason) {
+        self.close_where(reason, |pair| {
+            let label = pair.label();
+            label::book(label) == Some(book) && label::names(label).is_some_and(|(name, _)| name == *sandbox)
+        });
     }
 
     /// Ends all.
@@ -209,10 +213,14 @@ impl Keeper {
         self.streams().kept.keys().filter_map(|&number| info(self.splicer.pair(number))).collect()
     }
 
-    /// Whose streams they are; a sandbox is named once for each.
-    pub(in crate::tunnel) fn sandboxes(&self) -> Vec<SandboxId> {
-        let kept = &self.streams().kept;
-        kept.keys().filter_map(|&number| Some(label::names(self.splicer.pair(number).label())?.0)).collect()
+    /// Whose streams they are, of those from `book`; a sandbox is named once for each.
+    pub(in crate::tunnel) fn sandboxes(&self, book: AddressBook) -> Vec<SandboxId> {
+        let streams = self.streams();
+        let labels = streams.kept.keys().map(|&number| self.splicer.pair(number).label());
+        labels
+            .filter(|label| label::book(label) == Some(book))
+            .filter_map(|label| Some(label::names(label)?.0))
+            .collect()
     }
 
     /// How many there are.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use gateway_common::packet::{LABEL_WORDS, Label};
 
+use crate::config::AddressBook;
 use crate::route::SandboxId;
 use crate::sys::repair::now_ns;
 use crate::tunnel::live::{Direction, StreamGuard};
@@ -27,7 +28,22 @@ pub(super) fn write(label: &Label<AtomicU64>, stream: &StreamGuard) {
     set(&label.carried_by_kernel, stream.kernel_bytes());
     // This time included.
     set(&label.promotions, u64::from(stream.promotions()) + 1);
+    set(&label.book, book_number(stream.book()));
     write_text(label, stream.sandbox().as_str(), stream.request_id());
+}
+
+/// Zero is no book.
+fn book_number(book: Option<AddressBook>) -> u64 {
+    BOOKS.iter().position(|&known| known == book).map_or(0, |position| position as u64)
+}
+
+/// By their numbers in labels.
+const BOOKS: [Option<AddressBook>; 3] = [None, Some(AddressBook::Dns), Some(AddressBook::Directory)];
+
+/// Who knows the sandbox's address.
+pub(super) fn book(label: &Label<AtomicU64>) -> Option<AddressBook> {
+    let number = usize::try_from(label.book.load(Ordering::Relaxed)).ok()?;
+    *BOOKS.get(number)?
 }
 
 /// A sandbox's name always fits, a request's is cut where it does not.

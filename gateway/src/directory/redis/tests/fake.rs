@@ -40,6 +40,7 @@ impl Fake {
             let command = fake.command().await;
             match command[0].as_str() {
                 "HELLO" => fake.say("%1\r\n+proto\r\n:3\r\n").await,
+                "HLEN" if command[1] == "vnc_sandboxes_state" => fake.say(":0\r\n").await,
                 "HLEN" => break fake.say(":1\r\n").await,
                 _ => fake.say("+OK\r\n").await,
             }
@@ -131,6 +132,64 @@ async fn who_asks_after_a_push_is_never_put_to_those_who_asked_before() {
         fake.say("$13\r\n10.0.0.2:6080\r\n").await;
     };
     tokio::join!(client, server);
+}
+
+/// Nothing that is remembered will do, nor a question that was sent before.
+#[tokio::test]
+async fn who_asks_afresh_has_an_answer_to_a_question_of_after_it() {
+    let (mut fake, scene) = Fake::meet().await;
+    let (under_way, is_under_way) = oneshot::channel();
+    let (has_begun, begun) = oneshot::channel();
+    let server = async {
+        assert_eq!(fake.question().await, "Sandbox_ID_1");
+        fake.say("$13\r\n10.0.0.1:6080\r\n").await;
+        assert_eq!(fake.question().await, "Sandbox_ID_1");
+        under_way.send(()).unwrap();
+        begun.await.unwrap();
+        fake.say("$13\r\n10.0.0.1:6080\r\n").await;
+        // One for both who came meanwhile.
+        assert_eq!(fake.question().await, "Sandbox_ID_1");
+        fake.say("$13\r\n10.0.0.2:6080\r\n").await;
+        assert_eq!(fake.question().await, "Sandbox_ID_2");
+        fake.say("_\r\n").await;
+    };
+    let client = async {
+        let sandbox = id("1");
+        assert_eq!(scene.locate("1").await, Ok("10.0.0.1:6080".to_owned()));
+        let first = scene.directory.locate_afresh(&sandbox);
+        let later = async {
+            is_under_way.await.unwrap();
+            let mut one = pin!(scene.directory.locate_afresh(&sandbox));
+            let mut two = pin!(scene.directory.locate_afresh(&sandbox));
+            assert!(is_pending(&mut one).await && is_pending(&mut two).await);
+            has_begun.send(()).unwrap();
+            tokio::join!(one, two)
+        };
+        let (first, (one, two)) = tokio::join!(first, later);
+        assert_eq!(first.unwrap().endpoint.to_string(), "10.0.0.1:6080");
+        assert_eq!(one.unwrap().endpoint.to_string(), "10.0.0.2:6080");
+        assert_eq!(two.unwrap().endpoint.to_string(), "10.0.0.2:6080");
+        assert_eq!(scene.locate("2").await, Err(LocateError::NotFound));
+        assert_eq!(scene.said.counts().questions, 4);
+    };
+    tokio::join!(server, client);
+}
+
+#[tokio::test]
+async fn nobody_is_told_afresh_what_was_true_before_the_server_went_away() {
+    let (mut fake, scene) = Fake::meet().await;
+    let server = async {
+        assert_eq!(fake.question().await, "Sandbox_ID_1");
+        fake.say("$13\r\n10.0.0.1:6080\r\n").await;
+        assert_eq!(fake.question().await, "Sandbox_ID_1");
+        fake.say("?nonsense\r\n").await;
+    };
+    let client = async {
+        assert_eq!(scene.locate("1").await, Ok("10.0.0.1:6080".to_owned()));
+        assert_eq!(scene.directory.locate_afresh(&id("1")).await, Err(LocateError::Unavailable));
+        assert_eq!(scene.locate("1").await, Ok("10.0.0.1:6080".to_owned()));
+    };
+    tokio::join!(server, client);
 }
 
 /// Redis may tell a writer `OK` before it writes this answer and the push behind it.

@@ -195,6 +195,7 @@ pub(super) struct Counts {
     pub(super) pushes: u64,
     pub(super) reconnects: u64,
     pub(super) dial_failures: u64,
+    pub(super) questions: u64,
     pub(super) lookups: HashMap<(LookupSource, LookupOutcome), u64>,
 }
 
@@ -221,6 +222,10 @@ impl Recorder {
 impl DirectoryEvents for Recorder {
     fn lookup(&self, source: LookupSource, outcome: LookupOutcome, _: Duration) {
         self.0.send_modify(|counts| *counts.lookups.entry((source, outcome)).or_default() += 1);
+    }
+
+    fn question(&self, _: LookupSource) {
+        self.0.send_modify(|counts| counts.questions += 1);
     }
 
     fn invalidation(&self, cause: InvalidationCause) {
@@ -268,6 +273,8 @@ impl LiveSandboxes for Streams {
         self.live.lock().unwrap().retain(|live| live != id);
         self.closed.send_modify(|closed| closed.push(id.to_string()));
     }
+
+    fn located(&self, _: &SandboxId, _: u64) {}
 }
 
 async fn wait_for<T>(sender: &watch::Sender<T>, what: &str, holds: impl FnMut(&T) -> bool) {

@@ -1,0 +1,116 @@
+//! One phase of a round: one subject under load, and what it cost.
+
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use nix::unistd::Pid;
+use serde::{Deserialize, Serialize};
+
+use super::{Contender, Stage};
+use crate::cpu::{Meter, Parties, Spent};
+use crate::load::Run;
+use crate::load::crowd::{Crowd, Total};
+
+/// What one subject did in one phase of one round. What is spent is per message.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Sample {
+    pub(crate) per_second: f64,
+    /// Whole machine.
+    pub(crate) cpu_micros: f64,
+    /// Of it, the threads of the subject's own processes, those of io-wq, of the kernel's other workers, and of clients
+    /// and pods.
+    pub(crate) subject_micros: f64,
+    pub(crate) io_wq_micros: f64,
+    pub(crate) kworker_micros: f64,
+    pub(crate) load_micros: f64,
+    /// In interrupts and softirqs, which is also part of the time of the threads that they interrupted.
+    pub(crate) softirq_micros: f64,
+    pub(crate) steal_percent: f64,
+    /// Microseconds: quantiles of [`QUANTILES`].
+    pub(crate) quantiles: Vec<f64>,
+    /// Microseconds: the median, 99 % and 99.9 %.
+    pub(crate) p50: f64,
+    pub(crate) p99: f64,
+    pub(crate) p999: f64,
+    /// 99 % of each of [`STAGES`](crate::web::STAGES), where messages are sessions.
+    pub(crate) stages: Vec<f64>,
+}
+
+/// Points of the distribution that a report draws.
+pub(crate) const QUANTILES: [f64; 9] = [0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 0.999, 0.9999];
+
+/// What came of a phase.
+pub(crate) struct Phase {
+    pub(crate) total: Total,
+    pub(crate) spent: Spent,
+    /// How long clients counted.
+    window: Duration,
+}
+
+/// Lets the crowds do their runs at the same time. What the first `counted` of them did is what counts; what the
+/// machine spent is for all of them.
+pub(crate) fn phase(
+    stage: &Stage,
+    (name, running): &Contender,
+    (crowds, runs): (&mut [Crowd], &[Run]),
+    counted: usize,
+    soaker: &[Pid],
+) -> Result<Phase> {
+    let run = runs.first().context("a phase has a run")?;
+    let clients = crowds.iter().flat_map(Crowd::pids);
+    let load = stage.pod_pids().chain(clients).collect();
+    let parties = Parties { subject: running.pids.clone(), load, soaker: soaker.to_vec() };
+    crowds.iter_mut().zip(runs).try_for_each(|(crowd, run)| crowd.begin(run))?;
+    pass(Duration::from_millis(run.lead_millis));
+    let meter = Meter::start(&parties)?;
+    pass(Duration::from_millis(run.millis));
+    let spent = meter.stop()?;
+    let mut total = Total::default();
+    for (index, crowd) in crowds.iter_mut().enumerate() {
+        let ended = crowd.end().with_context(|| name.clone())?;
+        if index < counted {
+            total.add(&ended)?;
+        }
+    }
+    Ok(Phase { total, spent, window: Duration::from_millis(run.millis) })
+}
+
+impl Phase {
+    /// What was spent in `time`, per message in microseconds.
+    pub(crate) fn per_message(&self, time: Duration) -> f64 {
+        // The clients count within their own window, which is as long as intended.
+        let rate = time.as_secs_f64() / self.spent.wall.as_secs_f64();
+        rate * self.window.as_secs_f64() * 1e6 / self.messages()
+    }
+
+    /// Never none: a rate of zero would make ratios infinite.
+    fn messages(&self) -> f64 {
+        self.total.messages.max(1) as f64
+    }
+
+    pub(crate) fn sample(&self) -> Sample {
+        let Self { total, spent, window } = self;
+        let quantile = |quantile| total.latencies.value_at_quantile(quantile) as f64 / 1e3;
+        Sample {
+            per_second: self.messages() / window.as_secs_f64(),
+            cpu_micros: self.per_message(spent.cpu),
+            subject_micros: self.per_message(spent.threads.subject),
+            io_wq_micros: self.per_message(spent.threads.io_wq),
+            kworker_micros: self.per_message(spent.threads.kworker),
+            load_micros: self.per_message(spent.threads.load),
+            softirq_micros: self.per_message(spent.softirq),
+            steal_percent: spent.steal.as_secs_f64() / spent.wall.as_secs_f64() * 100.0,
+            quantiles: QUANTILES.map(quantile).into(),
+            p50: quantile(0.5),
+            p99: quantile(0.99),
+            p999: quantile(0.999),
+            stages: total.stages.iter().map(|stage| stage.value_at_quantile(0.99) as f64 / 1e3).collect(),
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a measurement is the passing of time, and nothing else waits here")]
+pub(super) fn pass(time: Duration) {
+    thread::sleep(time);
+}
