@@ -3,6 +3,7 @@
 
 mod attacked;
 mod captured;
+mod errors;
 mod forged;
 mod lossy;
 mod options;

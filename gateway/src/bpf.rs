@@ -104,8 +104,8 @@ fn load(object: &[u8], sockets: NonZeroU32, log_level: u8) -> Result<Ebpf, LoadE
     Ok(ebpf)
 }
 
-/// Loads `object` with room for `ways` directions of spliced connections. Nothing is attached yet. Of the maps in `pins`
-/// those are taken that are there, whatever their size.
+/// Loads `object` with room for `ways` directions of spliced connections. Nothing is attached yet. Of the maps in
+/// `pins` those are taken that are there, whatever their size.
 fn load_splicer(object: &[u8], ways: NonZeroU32, pins: &[(&str, PathBuf)]) -> Result<Ebpf, LoadError> {
     let mut ebpf = open(object, &[splicer::WAY_INDICES, splicer::WAYS], ways, 0, pins)?;
     let ingress: &mut SchedClassifier = ingress(&mut ebpf);
@@ -113,8 +113,8 @@ fn load_splicer(object: &[u8], ways: NonZeroU32, pins: &[(&str, PathBuf)]) -> Re
     Ok(ebpf)
 }
 
-/// The object with its maps, of which `sized` have room for `entries`; those in `pins` are there or outlive the process.
-/// No program is in the kernel yet.
+/// The object with its maps, of which `sized` have room for `entries`; those in `pins` are there or outlive the
+/// process. No program is in the kernel yet.
 fn open(
     object: &[u8],
     sized: &[&str],

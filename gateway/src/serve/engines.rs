@@ -10,7 +10,7 @@ use crate::metrics::Metrics;
 use crate::probe;
 use crate::sys::Backend;
 use crate::tunnel::live::SWEEP_INTERVAL;
-use crate::tunnel::packet::{Keeper, Terms};
+use crate::tunnel::packet::{self, Keeper, Terms};
 use crate::tunnel::{Engine, LiveStreams};
 
 /// What the workers wait with. A refusal is told once, here.
@@ -116,6 +116,12 @@ impl Spliced {
             if let Err(error) = events.read(|number| attending.look(number)).await {
                 // The sweep still sees what the events would have told, a second later at most.
                 tracing::error!(%error, "the events of spliced streams cannot be read");
+            }
+        });
+        let relaying = Arc::clone(keeper.splicer());
+        tokio::spawn(async move {
+            if let Err(error) = packet::relay(relaying).await {
+                tracing::error!(%error, "what routers say about spliced packets is not heard");
             }
         });
         tokio::spawn(async move {

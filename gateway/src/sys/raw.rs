@@ -2,7 +2,9 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsRawFd as _, OwnedFd};
 
+use nix::sys::socket::{MsgFlags, recv};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 /// A segment that carries nothing.
@@ -51,13 +53,43 @@ impl RawSender {
     /// What `sendto(2)` says, `EAFNOSUPPORT` where there is no IPv6.
     pub fn send(&self, segment: &Segment) -> io::Result<()> {
         let tcp = tcp_header(segment);
-        let packet = [ip_header(segment, tcp.len()), tcp].concat();
-        let socket = if segment.destination.is_ipv4() { Some(&self.v4) } else { self.v6.as_ref() };
+        self.send_packet(&[ip_header(segment, tcp.len()), tcp].concat(), segment.destination.ip())
+    }
+
+    /// Sends a packet that has its IP header.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn send_packet(&self, packet: &[u8], destination: IpAddr) -> io::Result<()> {
+        let socket = if destination.is_ipv4() { Some(&self.v4) } else { self.v6.as_ref() };
         let socket = socket.ok_or_else(|| io::Error::from_raw_os_error(libc::EAFNOSUPPORT))?;
         // The port of a raw socket's destination has to be zero.
-        let destination = SockAddr::from(SocketAddr::new(segment.destination.ip(), 0));
-        socket.send_to(&packet, &destination).map(drop)
+        socket.send_to(packet, &SockAddr::from(SocketAddr::new(destination, 0))).map(drop)
     }
+}
+
+/// A socket that gets a copy of every ICMP packet for this machine, with its IP header (raw(7)).
+///
+/// # Errors
+/// `EPERM` without `CAP_NET_RAW`.
+pub fn icmp_v4() -> io::Result<OwnedFd> {
+    Socket::new(Domain::IPV4, Type::RAW.nonblocking(), Some(Protocol::ICMPV4)).map(Into::into)
+}
+
+/// A socket that gets a copy of every ICMPv6 message for this machine, without the IP header.
+///
+/// # Errors
+/// `EPERM` without `CAP_NET_RAW`, `EAFNOSUPPORT` where there is no IPv6.
+pub fn icmp_v6() -> io::Result<OwnedFd> {
+    Socket::new(Domain::IPV6, Type::RAW.nonblocking(), Some(Protocol::ICMPV6)).map(Into::into)
+}
+
+/// Receives as much of a packet as there is room for; how much.
+///
+/// # Errors
+/// `EAGAIN` where there is none.
+pub fn receive(socket: &OwnedFd, bytes: &mut [u8]) -> io::Result<usize> {
+    Ok(recv(socket.as_raw_fd(), bytes, MsgFlags::empty())?)
 }
 
 /// RFC 791 section 3.1, of which the kernel fills in the checksum (raw(7)), or RFC 8200 section 3.

@@ -17,11 +17,14 @@
 //! There is no way back: a stream that was spliced stays so.
 
 mod ending;
+mod errors;
+pub mod icmp;
 mod keeper;
 mod label;
 mod numbers;
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -31,6 +34,8 @@ use super::half_close::{Ended, Reason, Side};
 use super::live::StreamGuard;
 use crate::bpf::splicer::{HoldError, Pair, Paths, Place, Splicer};
 use crate::sys::repair::{self, Unrest};
+use ending::low;
+pub use errors::relay;
 pub use keeper::{Keeper, Terms};
 
 /// How long is waited for silence at most: a peer may put an acknowledgement off for 40 ms (`TCP_DELACK_MIN`), is a
@@ -54,6 +59,12 @@ impl<'a> Spliced<'a> {
     fn of(pair: Pair<'a>) -> Self {
         let timestamps = pair.way(0).timestamps.load(Ordering::Relaxed) != 0;
         Self { pair, paths: pair.paths(), timestamps }
+    }
+
+    /// The end where `direction` begins, and the gateway's end of its connection.
+    fn ends(&self, direction: usize) -> (SocketAddr, SocketAddr) {
+        let Paths { client, gateway_to_client, gateway_to_pod, pod } = self.paths;
+        if direction == 0 { (client, gateway_to_client) } else { (pod, gateway_to_pod) }
     }
 }
 

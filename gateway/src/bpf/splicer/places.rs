@@ -75,6 +75,13 @@ impl Splicer {
         Pair { splicer: self, number }
     }
 
+    /// The stream whose packets come like this, and the direction that they take.
+    #[must_use]
+    pub fn find(&self, source: SocketAddr, destination: SocketAddr) -> Option<(Pair<'_>, usize)> {
+        let index = locked(&self.indices).get(&way_key(source, destination), 0).ok()?;
+        Some((self.pair(index / 2), (index % 2) as usize))
+    }
+
     /// Gives the place of a stream that is over to others, as soon as no packet uses it any more.
     pub fn free(&self, number: u32) {
         let pair = self.pair(number);

@@ -34,7 +34,10 @@ const BPFFS: &str = "/sys/fs/bpf";
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
     /// There is none, and this process may not mount one.
-    #[error("no BPF file system at {}, and it cannot be mounted ({source}); as root: mount -t bpf bpf {}", .path.display(), .path.display())]
+    #[error(
+        "no BPF file system at {path}, and it cannot be mounted ({source}); as root: mount -t bpf bpf {path}",
+        path = .path.display()
+    )]
     Mount {
         /// Where it should be.
         path: PathBuf,

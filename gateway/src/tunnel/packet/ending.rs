@@ -18,6 +18,7 @@ pub(super) type Probes = [u8; 2];
 
 /// Whether the stream is over. Asks an end that was silent for too long whether it is there.
 pub(super) fn look(spliced: &Spliced<'_>, keepalive: &TcpTuning, probes: &mut Probes) -> Option<Ended> {
+    [0, 1].iter().for_each(|&direction| spliced.tell_of_length(direction));
     let ways = [0, 1].map(|direction| spliced.pair.way(direction));
     over(ways).or_else(|| {
         (0..2).find_map(|direction| spliced.ask(direction, ways[direction], keepalive, &mut probes[direction]))
@@ -90,11 +91,7 @@ impl Spliced<'_> {
     /// Sends a segment to the end where `direction` begins, in the other's name. It acknowledges what the other has.
     fn say(&self, direction: usize, seq: u32, reset: bool) {
         let back = self.pair.way(1 - direction);
-        let paths = &self.paths;
-        let (source, destination) = match direction {
-            0 => (paths.gateway_to_client, paths.client),
-            _ => (paths.gateway_to_pod, paths.pod),
-        };
+        let (destination, source) = self.ends(direction);
         let timestamp = self.timestamps.then(|| low(&back.timestamp_last));
         let segment = Segment { source, destination, seq, ack: low(&back.acked), reset, timestamp };
         if let Err(error) = self.pair.splicer().sender().send(&segment) {
@@ -104,6 +101,6 @@ impl Spliced<'_> {
 }
 
 /// A number of 32 bits in a word.
-fn low(word: &AtomicU64) -> u32 {
+pub(super) fn low(word: &AtomicU64) -> u32 {
     u32::try_from(load(word) & 0xffff_ffff).expect("32 bits")
 }
