@@ -8,6 +8,7 @@ mod table;
 
 use serde::Serialize;
 
+use crate::bpf::capability::Capability;
 use crate::sys::Backend;
 use crate::tunnel::Engine;
 
@@ -69,6 +70,12 @@ pub enum Need {
     IoUring,
     /// `splice(2)`, on sockets.
     Splice,
+    /// A socket that sends whole packets.
+    RawSocket,
+    /// `membarrier(2)`.
+    Membarrier,
+    /// A BPF file system.
+    BpfFs,
 }
 
 /// Looks at this machine.
@@ -155,8 +162,20 @@ const PACKET_SINCE: Release = Release(6, 6, 0);
 fn packet(machine: &Machine) -> Vec<Missing> {
     let mut missing = Vec::from_iter(too_old(&machine.kernel, PACKET_SINCE));
     missing.extend(machine.programs_refused.clone());
+    let refused =
+        |what, why: &Option<String>, name: &str| why.as_ref().map(|why| Missing::new(what, format!("{name}: {why}")));
+    missing.extend(refused(Need::RawSocket, &machine.raw_refused, "a raw socket (CAP_NET_RAW)"));
+    missing.extend(refused(Need::Membarrier, &machine.membarrier_refused, "membarrier(2)"));
+    let may_mount = machine.capabilities.iter().any(|name| *name == Capability::SysAdmin.to_string());
+    if machine.bpffs.is_none() && !may_mount {
+        missing.push(Missing::new(Need::BpfFs, WITHOUT_BPFFS));
+    }
     missing
 }
+
+/// It is mounted at the start where this process may do that.
+const WITHOUT_BPFFS: &str = "no BPF file system is mounted, and CAP_SYS_ADMIN is missing to mount one; \
+                             as root: mount -t bpf bpf /sys/fs/bpf";
 
 /// A release that cannot be read counts as new: the kernel's own answers decide then.
 fn too_old(kernel: &Kernel, since: Release) -> Option<Missing> {

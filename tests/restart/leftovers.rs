@@ -12,8 +12,8 @@ fn a_gateway_that_ends_alone_ends_its_streams_and_leaves_nothing() {
     exchange(&mut ends, 1);
     let id = listed(&gateway, &ends).unwrap()["id"].clone();
     let files = site.state.files().len();
-    // Four maps, the program, and a link for each interface.
-    assert!(files >= 6, "{:?}", site.state.files());
+    // Five maps, the program, and a link for each interface.
+    assert!(files >= 7, "{:?}", site.state.files());
     stop(&mut gateway);
     both_are_reset(&mut ends);
     let line = close_line(&gateway, &id);
@@ -37,7 +37,7 @@ fn flush_takes_everything_out_and_says_so() {
     let files = site.state.files();
     let (done, said) = site.command(&["flush"]);
     assert!(done, "{said}");
-    for (name, count) in [("link", files.len() - 5), ("program", 1), ("map", 4)] {
+    for (name, count) in [("link", files.len() - 6), ("program", 1), ("map", 5)] {
         assert_eq!(said.matches(&format!("removed {name} ")).count(), count, "{said}");
     }
     assert!(said.ends_with(&format!("{} files, 1 streams\n", files.len())), "{said}");
@@ -105,5 +105,5 @@ fn ports_that_others_may_get_are_told_at_the_start() {
         .unwrap();
     let ends = site.stream(&gateway);
     assert!((40_000..40_010).contains(&ends.pod.peer_addr().unwrap().port()));
-    assert_eq!(site.state.files().len(), 6, "{:?}", site.state.files());
+    assert_eq!(site.state.files().len(), 7, "{:?}", site.state.files());
 }

@@ -195,3 +195,6 @@ fn is_silent(sides: &Sides) -> bool {
 fn unrest(sides: &Sides) -> Option<Unrest> {
     Unrest::of(&sides.client).or_else(|| Unrest::of(&sides.upstream))
 }
+
+#[cfg(test)]
+mod tests;
