@@ -50,7 +50,7 @@ fn splice_one(live: &Arc<LiveStreams>, splicer: &Arc<Splicer>, number: u32) {
     let gateway_to_pod = SocketAddr::from(([192, 0, 2, 1], port));
     let sandbox = number.to_string().parse().unwrap();
     let permit = live.admit(client.ip(), &sandbox).unwrap();
-    let mut stream = live.open(permit, 0, client, pod, Engine::Copy);
+    let mut stream = live.open(permit, 0, client, (pod, None), Engine::Copy);
     stream.set_request_id(format!("{number:016x}"));
     let place = splicer.watch(Paths { client, gateway_to_client, gateway_to_pod, pod }).unwrap();
     for direction in [0, 1] {
