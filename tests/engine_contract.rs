@@ -101,7 +101,7 @@ mod stories {
         no_stream_left(&bridge);
     }
 
-    /// What came in one segment with a head is delivered first, in both directions.
+    /// Trap 12: what came in one segment with a head is delivered first, in both directions.
     pub(super) fn bytes_behind_both_heads(path: Path) {
         let bridge = Bridge::start(path, |gateway| gateway).unwrap();
         for (up, down) in [(1, 1), (0, 3000), (3000, 0), (60_000, 60_000)] {

@@ -31,6 +31,7 @@ fn is_page(answer: &Answer) -> bool {
     }
 }
 
+/// Trap 52.
 #[test]
 fn a_program_gets_json() {
     for fields in [
@@ -51,6 +52,7 @@ fn a_program_gets_json() {
     }
 }
 
+/// Trap 52.
 #[test]
 fn a_navigation_gets_a_page() {
     for fields in [
@@ -69,6 +71,7 @@ fn a_navigation_gets_a_page() {
     }
 }
 
+/// Trap 52.
 #[test]
 fn a_page_escapes_what_the_client_sent() {
     let answer = failed("Sec-Fetch-Mode: navigate\r\nX-Request-Id: <script>alert('1')</script>&\"\r\n");

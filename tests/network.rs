@@ -111,6 +111,16 @@ impl World {
         }
     }
 
+    /// Packets that were dropped while their stream was taken over.
+    fn held(&self) -> f64 {
+        match self {
+            Self::Gateway(bridge) if bridge.path().engine == "packet" => {
+                bridge.gateway.metric("gateway_packets_unspliced_total", &[("reason", "held")]).unwrap()
+            }
+            _ => 0.0,
+        }
+    }
+
     /// The sum of a TCP counter over the ends' hosts.
     fn counted_at_ends(&self, name: &str) -> u64 {
         let hosts = self.hosts();

@@ -18,6 +18,7 @@ fn refused(request: impl AsRef<[u8]>, rule: &str) {
     Scene::plain().assert_refuses(request, 400, "bad_request", rule);
 }
 
+/// Trap 51.
 #[test]
 fn cl_te() {
     let body = format!("0\r\n\r\n{SMUGGLED}");
@@ -49,6 +50,7 @@ fn te_te() {
     }
 }
 
+/// Trap 51.
 #[test]
 fn a_length_hidden_in_a_folded_line() {
     let fields = format!("X-Note: a\r\n Content-Length: {}\r\n", SMUGGLED.len());
@@ -61,6 +63,7 @@ fn a_request_behind_a_bare_lf_or_cr_of_a_value() {
     refused(get("/vnc/1/", &format!("X-Note: a\r\r{SMUGGLED}")), "bare_cr");
 }
 
+/// Trap 51.
 #[test]
 fn two_lengths() {
     let fields = format!("Content-Length: 0\r\nContent-Length: {}\r\n", SMUGGLED.len());

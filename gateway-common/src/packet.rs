@@ -8,8 +8,8 @@
 #[repr(C)]
 #[derive(Debug, Default)]
 pub struct Way<W> {
-    /// [`WATCHED`], [`HELD`], [`SHUT`], [`SPLICED`], or 0 where there is no stream. User space writes everything else up
-    /// to `spare` before it lets the program splice, and this word alone afterwards.
+    /// [`WATCHED`], [`HELD`], [`SHUT`], [`SPLICED`], or 0 where there is no stream. User space writes everything else
+    /// up to `spare` before it lets the program splice, and this word alone afterwards.
     pub state: W,
     /// The new source address in network order; an IPv4 address in its IPv6-mapped form (RFC 4291 section 2.5.5.2).
     pub source: [W; 2],
@@ -70,8 +70,8 @@ const _: () = assert!(size_of::<Way<u64>>() == 256);
 /// [`Way::state`]: packets go up, and are counted.
 pub const WATCHED: u64 = 1;
 
-/// [`Way::state`]: bytes and ends are dropped, so that their sender sends them again later; what has neither goes up, and
-/// is counted.
+/// [`Way::state`]: bytes and ends are dropped, so that their sender sends them again later; what has neither goes up,
+/// and is counted.
 pub const HELD: u64 = 2;
 
 /// [`Way::state`]: everything is dropped but resets, which go up and are counted.

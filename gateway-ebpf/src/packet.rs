@@ -1,11 +1,11 @@
 //! The packet engine: segments of two spliced TCP connections are rewritten, and sent on.
 //!
 //! The connections become one. Its ends judge everything themselves: what is out of their window, acknowledges what was
-//! never sent, or resets it without the right number, is for them to refuse, so it is sent on like everything else. What
-//! is noted here is noted only if they would accept it.
+//! never sent, or resets it without the right number, is for them to refuse, so it is sent on like everything else.
+//! What is noted here is noted only if they would accept it.
 //!
-//! But no SYN gets to an end. One that has no connection any more would begin another one with it, past the gateway. The
-//! SYN becomes a question, as a keepalive asks it, and the end's answer is the one that a SYN within a connection gets
+//! But no SYN gets to an end. One that has no connection any more would begin another one with it, past the gateway.
+//! The SYN becomes a question, as a keepalive asks it, and the end's answer is the one that a SYN within a connection gets
 //! (RFC 5961 section 4.2): a sender that has begun anew denies it with a reset.
 //!
 //! Segments of no stream are left to whoever comes next (`TC_ACT_UNSPEC`). So are fragments, and what has IP options.

@@ -196,7 +196,7 @@ async fn control(
     let offload = engines::offload(config.engine, backend, &metrics)?;
     let spliced = engines::splicer(&config, backend, &metrics, &live)?;
     let splicer = spliced.as_ref().map(|spliced| Arc::clone(spliced.splicer()));
-    metrics.streams().set_totals(Arc::new(Totals { live: Arc::clone(&live), splicer }));
+    metrics.streams().set_totals(Arc::new(Totals { live: Arc::clone(&live), splicer: splicer.clone() }));
     let connections_max = connections_max(&config, capacity);
     let sharing = config.workers.get() / capacity.tables;
     let tables = (0..capacity.tables).map(|_| Table::new(capacity.per_table, sharing)).collect();
@@ -213,7 +213,7 @@ async fn control(
         connections: Places::new(connections_max),
         tables,
         offload,
-        splicer: spliced.as_ref().map(|spliced| Arc::clone(spliced.splicer())),
+        splicer,
     });
     let state = AdminState {
         readiness: Arc::new(Ready { directory, drain }),
@@ -227,11 +227,7 @@ async fn control(
     if let Some(spliced) = spliced {
         spliced.watch(Arc::clone(&live));
     }
-    match task {
-        Task::None => {}
-        Task::Redis(task) => drop(tokio::spawn(task.run())),
-        Task::ControlPlane(task) => drop(tokio::spawn(task.run())),
-    }
+    task.start();
     if let Some(resolving) = resolving {
         tokio::spawn(resolving.run());
     }
@@ -287,6 +283,16 @@ enum Task {
     None,
     Redis(Box<RedisTask>),
     ControlPlane(Box<ControlPlaneTask>),
+}
+
+impl Task {
+    fn start(self) {
+        match self {
+            Self::None => {}
+            Self::Redis(task) => drop(tokio::spawn(task.run())),
+            Self::ControlPlane(task) => drop(tokio::spawn(task.run())),
+        }
+    }
 }
 
 fn endpoint_rules(

@@ -17,9 +17,9 @@
 //! On the *user path* (`user_path`) two pumps move its bytes, by `copy`. At an instant when both pumps rest, a stream
 //! that can be spliced leaves all ways: `packet` has no sockets, and no way back.
 //!
-//! With a kernel side for sockets, one that cannot goes over to `sockmap` at such an instant, and comes back when a side
-//! ends, when a reader is slower than its writer, or when an operator says so. The switch is in `sockmap`, the rules for
-//! it are in [`damping`].
+//! With a kernel side for sockets, one that cannot goes over to `sockmap` at such an instant, and comes back when a
+//! side ends, when a reader is slower than its writer, or when an operator says so. The switch is in `sockmap`, the
+//! rules for it are in [`damping`].
 
 pub mod closing;
 mod copy;

@@ -9,7 +9,7 @@ use gateway_tests::wire::Head;
 use super::{PREFIX, gateway, is_missing, two_hops};
 use crate::scene::ok;
 
-/// Each tab sees the gateway's page, which loads itself again until there is something to show.
+/// Trap 52: each tab sees the gateway's page, which loads itself again until there is something to show.
 #[test]
 fn a_page_waits_for_its_port_to_listen() {
     if is_missing(&[]) {

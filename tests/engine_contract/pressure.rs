@@ -32,6 +32,7 @@ mod stories {
         });
     }
 
+    /// Trap 23.
     /// A hundred clients that never read, before pods that write as fast as they can: each costs the gateway at most a
     /// chunk (64 KiB) per direction, and other streams go on as if they were not there.
     pub(super) fn stalled_readers_cost_a_fixed_amount(path: Path) {

@@ -5,7 +5,7 @@ use gateway_tests::wire::Body;
 
 use crate::scene::{Scene, assert_closed, assert_open, get, ok, until};
 
-/// Server-sent events: each arrives while the response is still open.
+/// Trap 48: each server-sent event arrives while the response is still open.
 #[test]
 fn an_event_arrives_before_the_next_one_exists() {
     for (fields, events) in [
@@ -89,6 +89,7 @@ fn both_bodies_move_at_once() {
     }
 }
 
+/// Trap 44.
 #[test]
 fn compressed_bytes_are_not_touched() {
     // What gzip writes for "hi", and bytes that mean something to HTTP and to text.

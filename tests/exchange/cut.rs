@@ -96,6 +96,7 @@ fn a_pod_that_ends_before_its_answer_gets_502() {
     }
 }
 
+/// Trap 48.
 #[test]
 fn a_client_that_leaves_frees_the_pod() {
     let pod = Pod::start(|_, connection| {

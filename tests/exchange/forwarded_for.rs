@@ -9,6 +9,7 @@ const CLAIMS: &str = "X-Forwarded-For: 203.0.113.9, 198.51.100.7\r\nX-Forwarded-
     Forwarded: for=203.0.113.9\r\nX-Real-IP: 203.0.113.9\r\nX-Forwarded-Port: 443\r\nX_Forwarded_For: 203.0.113.9\r\n\
     X-Forwarded-Prefix: /p\r\n";
 
+/// Trap 47.
 #[test]
 fn a_stranger_claims_nothing() {
     let request = Scene::plain().forwarded(CLAIMS);
@@ -21,6 +22,7 @@ fn a_stranger_claims_nothing() {
     assert_eq!(request.values("x-forwarded-prefix"), ["/vnc/1"], "what the gateway itself has cut off");
 }
 
+/// Trap 47.
 #[test]
 fn a_proxy_that_is_trusted_is_believed() {
     let scene = Scene::with(Pod::answering(OK).unwrap(), &["--trusted-proxy", "127.0.0.0/8"]);

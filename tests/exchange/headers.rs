@@ -4,6 +4,7 @@ use gateway_tests::pod::Pod;
 
 use crate::scene::{Scene, get, ok};
 
+/// Trap 46.
 #[test]
 fn what_is_for_one_hop_does_not_reach_the_pod() {
     let scene = Scene::plain();
@@ -29,6 +30,7 @@ fn what_is_for_one_hop_does_not_reach_the_pod() {
     assert_eq!(request.field("x-kept"), Some("3"));
 }
 
+/// Trap 46.
 #[test]
 fn what_is_for_one_hop_does_not_reach_the_client() {
     let fields = "Connection: keep-alive, X-Hop\r\nKeep-Alive: timeout=5\r\nProxy-Authenticate: Basic\r\n\
@@ -42,7 +44,7 @@ fn what_is_for_one_hop_does_not_reach_the_client() {
     assert_eq!(answer.field("x-kept"), Some("3"));
 }
 
-/// Order, case and blanks inside are the sender's.
+/// Trap 46: order, case and blanks inside are the sender's.
 #[test]
 fn all_other_fields_pass_as_they_came() {
     let fields =

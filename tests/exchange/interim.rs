@@ -72,6 +72,7 @@ fn a_client_of_http_1_0_is_spared_them() {
     assert_eq!(scene.pod.requests()[0].field("expect"), None);
 }
 
+/// Trap 14.
 #[test]
 fn a_101_that_nobody_asked_for_gets_502() {
     for fields in ["", "Connection: Upgrade\r\nUpgrade: h2c\r\n", "Upgrade: websocket\r\n"] {

@@ -5,6 +5,7 @@ use gateway_tests::wire::{Client, End};
 
 use crate::scene::{OK, Scene, assert_closed, assert_open, get, ok};
 
+/// Traps 41 and 42.
 #[test]
 fn path_and_query_reach_the_pod_exactly_as_they_came() {
     let scene = Scene::plain();
@@ -31,6 +32,7 @@ fn path_and_query_reach_the_pod_exactly_as_they_came() {
     assert_eq!(reached, targets);
 }
 
+/// Trap 45.
 #[test]
 fn every_method_passes_with_its_body() {
     let scene = Scene::plain();
@@ -43,6 +45,7 @@ fn every_method_passes_with_its_body() {
     assert_eq!(String::from_utf8(scene.pod.received()).unwrap().matches("\r\n\r\nhello").count(), 8);
 }
 
+/// Trap 44.
 #[test]
 fn head_has_the_fields_of_get_and_no_body() {
     let scene = Scene::of(Pod::answering("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX-Note: a\r\n\r\n").unwrap());
@@ -67,6 +70,7 @@ fn a_failure_of_head_has_no_body_either() {
     assert_open(&mut client);
 }
 
+/// Trap 44.
 #[test]
 fn statuses_without_a_body_end_with_their_head() {
     for (response, length) in [

@@ -49,6 +49,7 @@ fn the_pods_own_address_becomes_the_public_origin() {
     assert_mapped(&passing, "http://gw.example/x", "", "http://gw.example/vnc/1/x");
 }
 
+/// Trap 43.
 #[test]
 fn every_other_target_is_untouched() {
     let scene = Scene::of(redirecting());
@@ -79,6 +80,7 @@ fn what_the_cookie_routes_is_mapped_to_the_sandboxs_own_prefix() {
     assert_eq!(answer.field("location"), Some("/vnc/1/login"));
 }
 
+/// Traps 8 and 44.
 #[test]
 fn several_cookies_stay_several_and_keep_to_their_sandbox() {
     let cookies = "Set-Cookie: a=1; Path=/; Secure\r\nSet-Cookie: b=2\r\n\

@@ -175,7 +175,15 @@ impl Capture {
         last.with_context(|| format!("{speaker} has said nothing"))
     }
 
+    /// Ends it, when all that has arrived is written down.
     fn end(&mut self) -> Result<()> {
+        let told_before = self.counts()?.len();
+        until("tcpdump to write down what it has seen", PATIENCE, || {
+            self.tcpdump.signal(Signal::SIGUSR1).ok()?;
+            let counts = self.counts().ok()?;
+            let &(written, seen) = counts.get(told_before..)?.last()?;
+            (written == seen).then_some(())
+        })?;
         self.tcpdump.signal(Signal::SIGTERM)?;
         self.tcpdump.wait(PATIENCE)?;
         let said = self.said()?;
@@ -195,6 +203,18 @@ impl Capture {
         let output = command.stderr(Stdio::piped()).output().context("run tshark")?;
         ensure!(output.status.success(), "tshark: {}", String::from_utf8_lossy(&output.stderr).trim());
         Ok(String::from_utf8(output.stdout)?)
+    }
+
+    /// What tcpdump has told of its progress, each time that it was asked: packets written down, and packets seen.
+    fn counts(&self) -> Result<Vec<(u64, u64)>> {
+        let said = self.said()?;
+        let told = said.lines().filter_map(|line| {
+            let (written, rest) = line.strip_prefix("tcpdump: ")?.split_once(" captured, ")?;
+            let (seen, _) = rest.split_once(" received by filter")?;
+            let number = |words: &str| words.split(' ').next()?.parse().ok();
+            Some((number(written)?, number(seen)?))
+        });
+        Ok(told.collect())
     }
 
     fn packets(&self) -> PathBuf {

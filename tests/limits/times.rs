@@ -126,7 +126,7 @@ fn a_client_that_never_reads_is_let_go() {
     assert_eq!(end, End::Reset, "nobody may take this for a whole response");
 }
 
-/// Server-sent events are silent for as long as nothing happens; the body's time is the client's alone.
+/// Trap 48: server-sent events are silent for as long as nothing happens; the body's time is the client's alone.
 #[test]
 fn a_silent_response_outlives_the_time_of_a_body() {
     let gate = Gate::default();

@@ -1,7 +1,9 @@
-//! Hosts that forget a connection, and come back.
+//! Hosts that forget a connection, and come back; ends that go at once, and that are silent for long.
 
-use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::sync::Barrier;
+use std::thread;
 use std::time::Duration;
 
 use gateway_tests::bridge::{Bridge, Path};
@@ -68,6 +70,42 @@ fn an_end_that_has_forgotten_the_stream_resets_it() {
                 none_left(bridge);
             }
         }
+    }
+}
+
+/// Both ends go at the same time, each in its own way. Whatever crosses what on the cables, nothing stays.
+#[test]
+fn ends_that_cross_leave_nothing() {
+    /// Each way to leave against each, three times.
+    const STREAMS: usize = 27;
+    for way in ways() {
+        let world = way.start(|_| ());
+        let World::Gateway(bridge) = &world else { continue };
+        for (number, ends) in bridge.streams(STREAMS).unwrap().into_iter().enumerate() {
+            let at_once = &Barrier::new(2);
+            thread::scope(|scope| {
+                for (end, how) in [(ends.client, number % 3), (ends.pod, number / 3 % 3)] {
+                    scope.spawn(move || {
+                        at_once.wait();
+                        leave(end, how);
+                    });
+                }
+            });
+        }
+        none_left(bridge);
+    }
+}
+
+fn leave(mut end: TcpStream, how: usize) {
+    match how {
+        // Hears the other out, however that one leaves.
+        0 => {
+            let _gone = end.shutdown(Shutdown::Write).is_err();
+            let _reset = io::copy(&mut end, &mut io::sink()).is_err();
+        }
+        1 => SockRef::from(&end).set_linger(Some(Duration::ZERO)).unwrap(),
+        // The other may have reset it already.
+        _ => drop(end.write_all(b"and never hears what comes of it")),
     }
 }
 

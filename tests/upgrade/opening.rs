@@ -39,6 +39,7 @@ fn the_pod_gets_the_whole_handshake() {
     assert_eq!(request.values("x-forwarded-for"), ["127.0.0.1"]);
 }
 
+/// Trap 10.
 #[test]
 fn tokens_count_in_any_case_and_among_others() {
     let rest = format!("Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {WEBSOCKET_KEY}\r\n");
@@ -54,6 +55,7 @@ fn tokens_count_in_any_case_and_among_others() {
     }
 }
 
+/// Traps 15 and 16.
 /// The offer passes as it came, and the answer to it too: the gateway has no opinion about what the stream carries.
 #[test]
 fn subprotocol_and_extensions_pass() {
@@ -147,7 +149,7 @@ fn another_version_gets_426_with_the_one_that_works() {
     }
 }
 
-/// RFC 9110 section 7.8: an upgrade that is not understood is ignored. What the pod gets does not ask for it.
+/// Trap 11. RFC 9110 section 7.8: an upgrade that is not understood is ignored. What the pod gets does not ask for it.
 #[test]
 fn an_upgrade_to_anything_else_is_an_ordinary_request() {
     for fields in [

@@ -50,6 +50,7 @@ fn a_101_to_something_else_opens_nothing() {
     assert_bad_101("Connection: Upgrade\r\n", "Connection: keep-alive\r\n", "upgrade_response_connection");
 }
 
+/// Trap 13.
 #[test]
 fn any_other_status_is_relayed_with_its_body() {
     for (response, status, body) in [

@@ -86,6 +86,7 @@ fn bytes_are_only_bytes() {
     }
 }
 
+/// Trap 22.
 #[test]
 fn the_clients_end_reaches_the_pod_and_the_pods_last_bytes_the_client() {
     let pod = Pod::start(|request, connection| {
@@ -132,6 +133,7 @@ fn a_clients_reset_ends_the_pods_connection() {
     assert_ended(&scene, "client", "rst");
 }
 
+/// Trap 21.
 #[test]
 fn a_pods_reset_is_a_reset_for_the_client() {
     let gate = Gate::default();

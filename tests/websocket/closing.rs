@@ -7,6 +7,7 @@ use super::Scene;
 /// Registered codes, the ends of the two free ranges, and codes that may not be on the wire (RFC 6455 section 7.4).
 const CODES: [u16; 12] = [1000, 1001, 1007, 1011, 1012, 3000, 4001, 4999, 999, 1005, 1006, 5000];
 
+/// Trap 21.
 #[test]
 fn codes_and_reasons_travel_both_ways() {
     let scene = Scene::start();

@@ -16,6 +16,7 @@ fn negotiate(scene: &Scene, offered: &str, chosen: &str, name: &str) -> (Vec<Str
     })
 }
 
+/// Trap 15.
 #[test]
 fn subprotocols_are_offered_and_the_choice_is_told() {
     const NAME: &str = "Sec-WebSocket-Protocol";
@@ -27,7 +28,7 @@ fn subprotocols_are_offered_and_the_choice_is_told() {
     assert_eq!(negotiate(&scene, "", "", NAME), (Vec::new(), Vec::new()), "none was offered");
 }
 
-/// A stream keeps what its two ends agree upon, compression included.
+/// Trap 16: a stream keeps what its two ends agree upon, compression included.
 #[test]
 fn extensions_are_between_the_two_ends() {
     const NAME: &str = "Sec-WebSocket-Extensions";

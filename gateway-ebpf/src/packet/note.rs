@@ -62,8 +62,8 @@ pub fn note(segment: &Segment, ack: u32, window: u32, index: u32, way: &Shared, 
         store!(way, fin, KNOWN | u64::from(end));
         over = true;
     }
-    // The number that the receiver waits for (RFC 5961 section 3.2) is one of these two, or one on its way between them.
-    // That one is not worth as many guesses as the window has numbers: the keepalive finds out.
+    // The number that the receiver waits for (RFC 5961 section 3.2) is one of these two, or one on its way between
+    // them. That one is not worth as many guesses as the window has numbers: the keepalive finds out.
     if segment.flags & RST != 0 && (segment.seq == acked || segment.seq == before as u32) {
         store!(way, reset, 1);
         over = true;

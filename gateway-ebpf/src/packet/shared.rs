@@ -45,8 +45,8 @@ pub fn count(reason: Unspliced) {
 }
 
 impl Shared {
-    /// Whether a segment goes up to its socket. It is counted first and judged then, with a barrier between the two: user
-    /// space, which shuts the direction first and reads the count then, misses none that still goes up.
+    /// Whether a segment goes up to its socket. It is counted first and judged then, with a barrier between the two:
+    /// user space, which shuts the direction first and reads the count then, misses none that still goes up.
     #[inline(always)]
     pub fn takes_up(&self, segment: &Segment) -> bool {
         if !matches!(load!(self, state), WATCHED | HELD | SHUT) {
@@ -94,12 +94,13 @@ impl Shared {
         value
     }
 
-    /// An echo of this direction's timestamp in the clock of its sender. Zero is no echo (RFC 7323 section 3.2): it
-    /// would be one of the gateway's own clock.
+    /// An echo of this direction's timestamp in the clock of its sender. What echoes the gateway's own clock, from
+    /// before the hand-over, becomes zero, which is no echo (RFC 7323 section 3.2, `tcp_ack_update_rtt`).
     #[inline(always)]
     pub fn echo(&self, value: u32) -> u32 {
         let add = load!(self, timestamp_add);
-        if add & KNOWN == 0 { 0 } else { value.wrapping_sub(add as u32) }
+        let is_older = value.wrapping_sub(load!(self, timestamp_start) as u32) >= 1 << 31;
+        if add & KNOWN == 0 || is_older { 0 } else { value.wrapping_sub(add as u32) }
     }
 }
 

@@ -21,7 +21,7 @@ const ESTABLISHED: u8 = 1;
 /// Positions in [`TcpInfo::numbers`].
 const UNACKED: usize = 4;
 const PMTU: usize = 13;
-const ADVMSS: usize = 18;
+const ADVMSS: usize = 19;
 /// `TCP_RECV_QUEUE` and `TCP_SEND_QUEUE` of include/uapi/linux/tcp.h.
 const RECV_QUEUE: u32 = 1;
 const SEND_QUEUE: u32 = 2;

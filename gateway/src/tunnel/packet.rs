@@ -2,10 +2,10 @@
 //!
 //! The program's side is in `gateway-ebpf/src/packet.rs`. Ours:
 //!
-//! - **In.** Both pumps rest. What arrives for the two connections is counted. Once everything is acknowledged and what
-//!   had gone up has arrived, both directions are shut in an instant in which nothing more has gone up: what arrives then
-//!   is dropped, and its sender sends it again. The connections' numbers are read, the differences are written down, the
-//!   program is let go, and both sockets are closed without a word. That takes microseconds. Where anything comes in
+//! - **In.** Both pumps rest. What arrives for the two connections is counted. Once everything is acknowledged and
+//!   what had gone up has arrived, both directions are shut in an instant in which nothing more has gone up: what
+//!   arrives then is dropped, and its sender sends it again. The connections' numbers are read, the differences are
+//!   written down, the program is let go, and both sockets are closed without a word. That takes microseconds. Where anything comes in
 //!   before, the user path has it, and the stream stays there.
 //! - **In by force.** Ends that answer each other at once leave no such instant: a stream that was too busy for it
 //!   several times is held first. Bytes are dropped until the ends have fallen silent, which costs a message of each a
