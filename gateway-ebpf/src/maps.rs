@@ -44,9 +44,10 @@ pub static EVENTS: RingBuf = RingBuf::with_byte_size(64 << 10, 0);
 ///
 /// - Owner: the process; the program only looks up.
 /// - Key: [`WayKey`], as its packets arrive.
-/// - Lifetime: from the hand-over to the stream's end.
+/// - Lifetime: from the hand-over to the stream's end. The memory is there from the start, like that of [`WAYS`]: an
+///   entry allocated by itself would take a third more, and could fail.
 #[map]
-pub static WAY_INDICES: HashMap<WayKey, u32> = HashMap::with_max_entries(SOCKETS, BPF_F_NO_PREALLOC);
+pub static WAY_INDICES: HashMap<WayKey, u32> = HashMap::with_max_entries(SOCKETS, 0);
 
 /// How each direction is rewritten, and what was seen of it.
 ///

@@ -91,6 +91,20 @@ fn the_limits_of_the_new_gateway_hold_for_the_streams_of_the_old_one() {
     }
 }
 
+#[test]
+fn a_sandbox_that_left_the_table_meanwhile_loses_its_streams() {
+    let Some(site) = Site::on_this_machine() else { return };
+    let mut first = site.gateway(&[]);
+    let mut ends = site.stream(&first);
+    let id = listed(&first, &ends).unwrap()["id"].clone();
+    kill(&mut first);
+    let other = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let second =
+        Gateway::builder().sandbox("1", other).state(&site.state).args(["--engine", "packet"]).start().unwrap();
+    both_are_reset(&mut ends);
+    assert_eq!(close_line(&second, &id)["reason"], "sandbox_gone");
+}
+
 /// What the ends do while no gateway runs is found by the next one.
 #[test]
 fn a_stream_that_ended_meanwhile_is_closed_by_the_next_gateway() {

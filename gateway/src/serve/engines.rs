@@ -1,17 +1,19 @@
 //! What the workers wait with, and which engines they have: decided once, before they start.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::ServeError;
 use crate::bpf::splicer::{Events, Splicer, Started};
-use crate::config::{Config, EngineChoice, IoChoice, PacketConfig};
+use crate::config::{AddressBook, Config, DirectoryConfig, EngineChoice, IoChoice, PacketConfig};
 use crate::connection;
 use crate::metrics::Metrics;
 use crate::probe;
+use crate::route::SandboxId;
 use crate::sys::Backend;
 use crate::tunnel::live::SWEEP_INTERVAL;
 use crate::tunnel::packet::{self, Keeper, Terms};
-use crate::tunnel::{Engine, LiveStreams};
+use crate::tunnel::{Engine, LiveStreams, Reason};
 
 /// What the workers wait with. A refusal is told once, here.
 pub(super) fn backend(choice: IoChoice) -> Result<Backend, ServeError> {
@@ -58,6 +60,8 @@ pub(super) fn offload(choice: EngineChoice, backend: Backend, metrics: &Metrics)
 pub(super) struct Spliced {
     keeper: Arc<Keeper>,
     events: Events,
+    /// The sandboxes of a directory that never tells of one that has left, since none does while the process runs.
+    sandboxes: Option<BTreeSet<SandboxId>>,
 }
 
 /// The kernel side of the packet engine, where streams may be spliced. The streams of gateways before this one are in
@@ -89,8 +93,13 @@ pub(super) fn splicer(
         lifetime_max: config.stream.lifetime_max,
     };
     let keeper = Keeper::new(splicer, terms, Arc::clone(metrics), live.ids());
+    let sandboxes = match &config.directory {
+        DirectoryConfig::Embedded(table) => Some(table.keys().cloned().collect()),
+        DirectoryConfig::Redis(_) | DirectoryConfig::ControlPlane(_) => None,
+    };
     live.set_keeper(&keeper, adopted);
-    Ok(Some(Spliced { keeper, events }))
+    close_absent(sandboxes.as_ref(), live);
+    Ok(Some(Spliced { keeper, events, sandboxes }))
 }
 
 fn started(config: &PacketConfig, backend: Backend) -> Result<Started, String> {
@@ -110,7 +119,7 @@ impl Spliced {
     /// Looks after the streams on this thread, for as long as its runtime runs. It opens files now and then, so the
     /// workers must have tables of their own by now.
     pub(super) fn watch(self, live: Arc<LiveStreams>) {
-        let Self { keeper, events } = self;
+        let Self { keeper, events, sandboxes } = self;
         let attending = Arc::clone(&keeper);
         tokio::spawn(async move {
             if let Err(error) = events.read(|number| attending.look(number)).await {
@@ -128,11 +137,23 @@ impl Spliced {
             let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
             loop {
                 ticks.tick().await;
-                live.adopt(keeper.splicer().adopt());
+                let adopted = keeper.splicer().adopt();
+                if !adopted.is_empty() {
+                    live.adopt(adopted);
+                    close_absent(sandboxes.as_ref(), &live);
+                }
                 keeper.sweep();
             }
         });
     }
+}
+
+/// Closes streams that a gateway before had to sandboxes which the embedded directory of this one lacks.
+fn close_absent(sandboxes: Option<&BTreeSet<SandboxId>>, live: &LiveStreams) {
+    let Some(sandboxes) = sandboxes else { return };
+    let book = AddressBook::Directory;
+    let absent = live.sandboxes(book).into_iter().filter(|sandbox| !sandboxes.contains(sandbox));
+    absent.for_each(|sandbox| live.close_sandbox(&sandbox, book, Reason::SandboxGone));
 }
 
 /// Leaves streams without sockets to another gateway that shares them, as soon as there is one. It never returns: there

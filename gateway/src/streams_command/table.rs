@@ -157,7 +157,7 @@ impl Table {
     /// All of it, for a file or a pipe.
     pub(super) fn text(&self, total: usize) -> String {
         let columns: Vec<Column> = Column::ALL.into_iter().filter(|&column| column != Column::Rate).collect();
-        let mut lines = self.lines(&columns, &self.rows, |column| column.heading().to_owned());
+        let mut lines = Self::lines(&columns, &self.rows, |column| column.heading().to_owned());
         if total > self.rows.len() {
             lines.push(format!("{} of {total} streams", self.rows.len()));
         }
@@ -175,7 +175,7 @@ impl Table {
         let rows = &self.rows[self.first.min(shown)..shown];
         let status = format!("{total} streams at {status}, {} to {shown} here", (self.first + 1).min(shown));
         let line = |text: String, is_heading: bool| Line { text: text.chars().take(columns).collect(), is_heading };
-        let mut table = self.lines(&Column::ALL, rows, heading).into_iter();
+        let mut table = Self::lines(&Column::ALL, rows, heading).into_iter();
         let head = table.next().unwrap_or_default();
         [line(status, false), line(format!("{head:columns$}"), true)]
             .into_iter()
@@ -186,8 +186,7 @@ impl Table {
     }
 
     /// The heading, and a line for each row.
-    #[expect(clippy::unused_self, reason = "lines of this table")]
-    fn lines(&self, columns: &[Column], rows: &[Row], heading: impl Fn(Column) -> String) -> Vec<String> {
+    fn lines(columns: &[Column], rows: &[Row], heading: impl Fn(Column) -> String) -> Vec<String> {
         let cells: Vec<Vec<String>> = std::iter::once(columns.iter().map(|&column| heading(column)).collect())
             .chain(rows.iter().map(|row| columns.iter().map(|&column| cell(column, row)).collect()))
             .collect();

@@ -45,11 +45,12 @@ fn splice_one(live: &Arc<LiveStreams>, splicer: &Arc<Splicer>, number: u32) {
     let [_, high, middle, low] = number.to_be_bytes();
     let client = SocketAddr::from(([10, high, middle, low], 40_000));
     let gateway_to_client = "192.0.2.1:8080".parse().unwrap();
-    let pod = SocketAddr::from(([198, 51, 100, (number % 250) as u8], 6080));
-    let gateway_to_pod = SocketAddr::from(([192, 0, 2, 1], 61_000 + (number / 250) as u16));
+    let pod = SocketAddr::from(([198, 51, 100, u8::try_from(number % 250).unwrap()], 6080));
+    let port = 61_000 + u16::try_from(number / 250).unwrap();
+    let gateway_to_pod = SocketAddr::from(([192, 0, 2, 1], port));
     let sandbox = number.to_string().parse().unwrap();
     let permit = live.admit(client.ip(), &sandbox).unwrap();
-    let mut stream = live.open(permit, 0, client, pod, Engine::Copy);
+    let mut stream = live.open(permit, 0, client, (pod, None), Engine::Copy);
     stream.set_request_id(format!("{number:016x}"));
     let place = splicer.watch(Paths { client, gateway_to_client, gateway_to_pod, pod }).unwrap();
     for direction in [0, 1] {
