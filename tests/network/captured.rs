@@ -45,9 +45,9 @@ fn each_end_sees_a_peer_that_keeps_to_the_rules() {
         let readers = [hosts.client_address(), hosts.pod_address()];
         let readings: Vec<_> =
             captures.into_iter().zip(readers).map(|(capture, reader)| capture.read(reader).unwrap()).collect();
-        // On a busy machine an acknowledgement may be so late that a TCP sends something twice, and packets may find no
-        // room; and what comes while a stream is taken over is dropped. All are counted, and after the captures: what is
-        // caught was counted before.
+        // On a busy machine an acknowledgement may be so late that a TCP sends something twice, and packets may find
+        // no room; and what comes while a stream is taken over is dropped. All are counted, and after the captures:
+        // what is caught was counted before.
         let (sent_twice, lost) = (world.counted("TcpRetransSegs"), hosts.overflowed().unwrap() as f64 + world.held());
         for (reading, reader) in readings.into_iter().zip(readers) {
             let told = format!("{way:?}, read by {reader}: {reading:?}, {sent_twice} sent twice, {lost} lost");
