@@ -80,6 +80,20 @@ fn a_page_escapes_what_the_client_sent() {
     assert!(!page.contains("<script>alert"));
 }
 
+/// Loading it again by itself would send the form again.
+#[test]
+fn the_page_for_a_form_that_was_sent_leaves_another_attempt_to_its_reader() {
+    let (gateway, _absent) = unreachable();
+    let tries_again = |start: &str| {
+        let request = format!("{start} HTTP/1.1\r\nHost: gw.example\r\nSec-Fetch-Mode: navigate\r\n");
+        let answer = Client::connect(gateway.addr()).unwrap().ask(request + "Content-Length: 0\r\n\r\n").unwrap();
+        assert!(is_page(&answer) && answer.status() == 502, "{start}");
+        !answer.text().contains("data-retries=\"0\"")
+    };
+    assert!(tries_again("GET /vnc/1/x"));
+    assert!(!tries_again("POST /vnc/1/x"));
+}
+
 #[test]
 fn neither_tells_an_address() {
     let (gateway, absent) = unreachable();

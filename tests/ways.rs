@@ -1,5 +1,7 @@
 //! Every way in beside the session paths: host names, host agents, service prefixes.
 
+mod hops;
+
 use gateway_tests::gateway::Gateway;
 use gateway_tests::pod::Pod;
 use gateway_tests::wire::{Answer, Client, UPGRADE_FIELDS};
@@ -32,27 +34,34 @@ fn pod() -> Pod {
 /// The way to a pod by host names: one gateway, or an edge and a host agent.
 struct Way {
     edge: Gateway,
-    _agent: Option<Gateway>,
+    agent: Option<Gateway>,
     pod: Pod,
 }
 
 impl Way {
     fn one_hop() -> Self {
-        let pod = pod();
-        let edge = builder().args(["--source", "host"]).sandbox("a", pod.address()).start().unwrap();
-        Self { edge, _agent: None, pod }
+        Self::one_hop_to(pod(), &[])
+    }
+
+    /// With further arguments of the gateway that clients ask.
+    fn one_hop_to(pod: Pod, arguments: &[&str]) -> Self {
+        let edge = builder().args(["--source", "host"]).args(arguments).sandbox("a", pod.address()).start().unwrap();
+        Self { edge, agent: None, pod }
     }
 
     fn two_hops() -> Self {
-        let pod = pod();
+        Self::two_hops_to(pod(), &[])
+    }
+
+    fn two_hops_to(pod: Pod, arguments: &[&str]) -> Self {
         let agent = builder()
             .args(["--source", "agent", "--trusted-proxy", "127.0.0.1"])
             .sandbox("a", pod.address())
             .start()
             .unwrap();
-        let edge =
-            builder().args(["--source", "host", "--host-agent", "true"]).sandbox("a", agent.addr()).start().unwrap();
-        Self { edge, _agent: Some(agent), pod }
+        let edge = builder().args(["--source", "host", "--host-agent", "true"]).args(arguments);
+        let edge = edge.sandbox("a", agent.addr()).start().unwrap();
+        Self { edge, agent: Some(agent), pod }
     }
 
     fn host(&self) -> String {

@@ -4,6 +4,7 @@ mod analysis;
 mod compare;
 mod congestion;
 mod cpu;
+mod keep;
 mod load;
 mod peer;
 mod plan;
@@ -95,6 +96,7 @@ fn play(role: &str) -> Option<Result<()>> {
         "web-pod" => crowd::be_pod(true),
         "soaker" => soaker::soak(),
         "compare" => compare::run(&std::env::args().skip(2).collect::<Vec<_>>()),
+        "keep" => keep::run(&std::env::args().skip(2).collect::<Vec<_>>()),
         // What `cargo xtask bench` asks for before it measures, and the check of what it got.
         "peer-packages" => writeln!(io::stdout(), "{}", peer::packages()).map_err(Into::into),
         "install-peers" => peer::install(),
@@ -150,7 +152,7 @@ fn write(results: &Results) -> Result<()> {
     fs::create_dir_all(&folder)?;
     let keep = |name: &str, text: &str| fs::write(Path::new(&folder).join(name), text).context(name.to_owned());
     let tables = report::markdown(results, &title);
-    keep("results.json", &serde_json::to_string_pretty(results)?)?;
+    keep("results.json", &serde_json::to_string(results)?)?;
     keep("results.md", &tables)?;
     keep("report.html", &report::html(results, &title))?;
     Ok(writeln!(io::stdout(), "{tables}\n{}", folder.display())?)

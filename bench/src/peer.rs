@@ -15,18 +15,17 @@ mod traefik;
 
 use std::any::Any;
 use std::fs::{self, File};
-use std::io::ErrorKind;
 use std::net::TcpStream;
 use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow, ensure};
+use anyhow::{Context as _, Result, anyhow};
 use gateway_tests::process::Process;
 use gateway_tests::{need, wait};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-use crate::subject::{Running, Scene, Started, Subject};
+use crate::subject::{Running, Scene, Started, Subject, Table};
 use program::Program;
 use site::{Launch, Site};
 
@@ -47,6 +46,8 @@ pub(crate) struct Peer {
     prepare: fn(&Site) -> Result<Launch>,
     /// What is to be done once it accepts connections.
     settle: fn(&Site) -> Result<()>,
+    /// How its table is changed from then on; its first process has this id.
+    table: fn(&Site, Pid) -> Result<Option<Table>>,
 }
 
 /// In the order of the tables: the usual ones first.
@@ -101,9 +102,10 @@ impl Subject for Peer {
         let mut process = self.spawn(&site, &program.to_string_lossy(), &launch)?;
         self.await_accept(&mut process, &site)?;
         (self.settle)(&site).with_context(|| format!("settle {}", self.name))?;
-        let (addresses, pids) = (vec![site.listen], members(process.pid())?);
+        let table = (self.table)(&site, process.pid())?;
+        let (addresses, leader) = (vec![site.listen], Some(process.pid()));
         let part = Part { _process: process, _parts: launch.parts, _directory: site.directory };
-        Ok(Started::Running(Running { addresses, pids, _parts: Box::new(part) }))
+        Ok(Started::Running(Running { addresses, leader, table, _parts: Box::new(part) }))
     }
 }
 
@@ -127,6 +129,11 @@ impl Peer {
     }
 }
 
+/// For those whose table stays as it is while they run.
+fn no_table(_: &Site, _: Pid) -> Result<Option<Table>> {
+    Ok(None)
+}
+
 /// What ends with a peer, in this order.
 struct Part {
     _process: Process,
@@ -134,37 +141,9 @@ struct Part {
     _directory: TempDir,
 }
 
-/// The program and what it has started: all processes of its group.
-fn members(leader: Pid) -> Result<Vec<Pid>> {
-    let mut members = Vec::new();
-    for entry in fs::read_dir("/proc")? {
-        let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-        match fs::read_to_string(format!("/proc/{pid}/stat")) {
-            Ok(stat) if group(&stat) == Some(leader.as_raw()) => members.push(Pid::from_raw(pid)),
-            Ok(_) => {}
-            // A process that ended in between, ESRCH where its file was open already.
-            Err(error) if error.kind() == ErrorKind::NotFound || error.raw_os_error() == Some(nix::libc::ESRCH) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    ensure!(members.contains(&leader), "the program has ended");
-    Ok(members)
-}
-
-/// The third field behind the name of proc_pid_stat(5); the name may hold anything, parentheses included.
-fn group(stat: &str) -> Option<i32> {
-    stat.rsplit_once(") ")?.1.split(' ').nth(2)?.parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_process_group_is_read_past_any_name() {
-        assert_eq!(group("17 (a) b (c) S 1 4711 4711 0 -1"), Some(4711));
-        assert_eq!(group("17 (a"), None);
-    }
 
     #[test]
     fn no_two_peers_share_a_name() {

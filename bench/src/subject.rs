@@ -1,8 +1,11 @@
 //! What stands between clients and pods while it is measured.
 
+mod group;
+
 use std::any::Any;
 use std::net::{IpAddr, SocketAddr};
 use std::process::Command;
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use gateway_tests::gateway::{self, Gateway};
@@ -61,10 +64,22 @@ pub(crate) enum Started {
 pub(crate) struct Running {
     /// One for all pods, or one per pod where nothing stands between.
     pub(crate) addresses: Vec<SocketAddr>,
-    /// Those that its processor time and memory are read from, children not included.
-    pub(crate) pids: Vec<Pid>,
+    /// The process that leads the subject's group; `None` where there is none.
+    pub(crate) leader: Option<Pid>,
+    /// How its table is changed while it runs, where it has one, and asks no Redis.
+    pub(crate) table: Option<Table>,
     /// What ends with the subject.
     pub(crate) _parts: Box<dyn Any>,
+}
+
+/// Gives a sandbox another endpoint in the table of a subject that runs, sooner or later, as its operators would.
+pub(crate) type Table = Arc<dyn Fn(&str, SocketAddr) -> Result<()> + Send + Sync>;
+
+impl Running {
+    /// Those that its processor time and memory are read from: all of its process group, some of which may be new.
+    pub(crate) fn pids(&self) -> Result<Vec<Pid>> {
+        self.leader.map_or(Ok(Vec::new()), group::members)
+    }
 }
 
 /// Everything that can be measured, in the order of the tables. The first is the limit.
@@ -94,7 +109,8 @@ impl Subject for Direct {
     }
 
     fn start(&self, scene: &Scene) -> Result<Started> {
-        Ok(Started::Running(Running { addresses: scene.pods.to_vec(), pids: Vec::new(), _parts: Box::new(()) }))
+        let addresses = scene.pods.to_vec();
+        Ok(Started::Running(Running { addresses, leader: None, table: None, _parts: Box::new(()) }))
     }
 }
 
@@ -128,8 +144,8 @@ impl Subject for Engine {
         // Nobody writes a line per request.
         let quiet = ["--log-level", "info,access=off,stream=off", "--workers", &workers];
         let gateway = builder.args(["--engine", self.engine, "--io", self.io]).args(quiet).start()?;
-        let (addresses, pids) = (vec![gateway.addr()], vec![gateway.pid()]);
-        Ok(Started::Running(Running { addresses, pids, _parts: Box::new(gateway) }))
+        let (addresses, leader) = (vec![gateway.addr()], Some(gateway.pid()));
+        Ok(Started::Running(Running { addresses, leader, table: None, _parts: Box::new(gateway) }))
     }
 }
 

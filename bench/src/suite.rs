@@ -227,7 +227,7 @@ fn measure(stage: &Stage, field: &[&Contender], case: &Case, effort: Effort) -> 
 }
 
 /// One phase of every subject; each round begins with another one.
-pub(crate) fn turn(
+fn turn(
     stage: &Stage,
     field: &[&Contender],
     (crowds, run): (&mut [Crowd], &Run),

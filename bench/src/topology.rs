@@ -11,7 +11,7 @@ pub(crate) mod keeper;
 
 use std::fmt;
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
@@ -178,7 +178,7 @@ impl Drop for ThreeHosts {
     fn drop(&mut self) {
         for host in self.all().into_iter().filter(|host| Path::new(NAMES).join(&host.name).exists()) {
             if let Err(error) = remove(&host.name) {
-                eprintln!("the namespace {} stays: {error:#}", host.name);
+                let _unheard = writeln!(io::stderr(), "the namespace {} stays: {error:#}", host.name).is_err();
             }
         }
     }

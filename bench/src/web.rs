@@ -1,18 +1,16 @@
 //! HTTP before the stream: visitors who load pages and assets over kept connections, and the pods that have them.
 
+mod churn;
 pub(crate) mod pod;
+mod step;
 #[cfg(test)]
 mod tests;
 pub(crate) mod visitor;
 
-use std::fmt::Write as _;
-use std::io::{BufRead, BufReader, Write as _};
-use std::net::{SocketAddr, TcpStream};
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::thread;
-use std::time::Duration;
+use std::net::SocketAddr;
+use std::slice;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use gateway_tests::redis::RedisServer;
 use serde::{Deserialize, Serialize};
 
@@ -20,8 +18,11 @@ use crate::load::Run;
 use crate::load::crowd::Crowd;
 use crate::scenario::WebCase;
 use crate::subject::Subject;
-use crate::suite::{self, CaseResult, Effort, Series, Stage, processors};
+use crate::suite::phase::phase;
+use crate::suite::{CaseResult, Effort, Series, Stage, processors};
 use crate::topology::Network;
+use churn::Changing;
+pub(crate) use churn::write_directory;
 
 /// Bytes of a small asset.
 pub(crate) const ASSET_BYTES: usize = 4 << 10;
@@ -61,9 +62,6 @@ pub(crate) struct Plan {
     pub(crate) seed: u64,
 }
 
-/// How long Redis may take for an answer.
-const CHANGE_TIMEOUT: Duration = Duration::from_secs(5);
-
 /// Measures a case with every subject that can take part.
 pub(crate) fn measure(
     subjects: &[Box<dyn Subject>],
@@ -99,61 +97,13 @@ pub(crate) fn measure(
     let run = Run { lead_millis: effort.lead_millis(), millis: effort.round_millis(), ..Run::default() };
     let changing = Changing::start(redis.address(), entries, case.changes_per_second);
     for round in 0..effort.rounds {
-        suite::turn(&stage, &field, (&mut crowds, &run), round, |index, sample| series[index].closed.push(sample))?;
+        for place in 0..field.len() {
+            let index = (place + round) % field.len();
+            changing.aim(field[index].1.table.as_ref());
+            let load = (slice::from_mut(&mut crowds[index]), slice::from_ref(&run));
+            series[index].closed.push(phase(&stage, field[index], load, 1, &[])?.sample());
+        }
     }
     changing.stop()?;
     Ok(CaseResult { series, ..CaseResult::new(case.scenario, case.name) })
-}
-
-/// Writes sandboxes into the hash, as whoever starts pods does.
-pub(crate) fn write_directory(redis: SocketAddr, entries: &[(String, SocketAddr)]) -> Result<()> {
-    /// Entries of one command: few enough for Redis to answer others in between.
-    const AT_ONCE: usize = 1000;
-    let socket = TcpStream::connect(redis)?;
-    socket.set_read_timeout(Some(CHANGE_TIMEOUT))?;
-    let mut answers = BufReader::new(socket.try_clone()?);
-    let mut socket = socket;
-    for entries in entries.chunks(AT_ONCE) {
-        let mut command = format!("*{}\r\n$4\r\nHSET\r\n$13\r\nvnc_sandboxes\r\n", 2 + 2 * entries.len());
-        for (sandbox, endpoint) in entries {
-            for word in [format!("Sandbox_ID_{sandbox}"), endpoint.to_string()] {
-                let _ = write!(command, "${}\r\n{word}\r\n", word.len());
-            }
-        }
-        socket.write_all(command.as_bytes())?;
-        let mut answer = String::new();
-        answers.read_line(&mut answer)?;
-        ensure!(answer.starts_with(':'), "Redis answered {answer:?}");
-    }
-    Ok(())
-}
-
-/// Somebody else who writes the directory all the time: what was there before, but each change makes caches ask again.
-struct Changing {
-    is_over: mpsc::Sender<()>,
-    thread: thread::JoinHandle<Result<()>>,
-}
-
-impl Changing {
-    fn start(redis: SocketAddr, entries: Vec<(String, SocketAddr)>, per_second: u32) -> Self {
-        let (is_over, over) = mpsc::channel::<()>();
-        let thread = thread::spawn(move || {
-            if per_second == 0 {
-                return Ok(());
-            }
-            for entry in entries.iter().cycle() {
-                write_directory(redis, std::slice::from_ref(entry))?;
-                if over.recv_timeout(Duration::from_secs(1) / per_second) != Err(RecvTimeoutError::Timeout) {
-                    break;
-                }
-            }
-            Ok(())
-        });
-        Self { is_over, thread }
-    }
-
-    fn stop(self) -> Result<()> {
-        drop(self.is_over);
-        self.thread.join().expect("the thread does not panic")
-    }
 }

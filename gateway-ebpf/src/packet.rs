@@ -5,8 +5,8 @@
 //! What is noted here is noted only if they would accept it.
 //!
 //! But no SYN gets to an end. One that has no connection any more would begin another one with it, past the gateway.
-//! The SYN becomes a question, as a keepalive asks it, and the end's answer is the one that a SYN within a connection gets
-//! (RFC 5961 section 4.2): a sender that has begun anew denies it with a reset.
+//! The SYN becomes a question, as a keepalive asks it, and the end's answer is the one that a SYN within a connection
+//! gets (RFC 5961 section 4.2): a sender that has begun anew denies it with a reset.
 //!
 //! Segments of no stream are left to whoever comes next (`TC_ACT_UNSPEC`). So are fragments, and what has IP options.
 

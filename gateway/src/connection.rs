@@ -201,7 +201,11 @@ fn answer_bytes(failure: &Failure, head: Option<&RequestHead>, request_id: &str,
         close: !keeps,
     };
     let mut out = Vec::new();
-    let form = if head.is_some_and(RequestHead::navigates) { Form::Page } else { Form::Json };
+    let form = match head.filter(|head| head.navigates()) {
+        Some(head) if matches!(head.method(), "GET" | "HEAD") => Form::Page,
+        Some(_) => Form::PageOnce,
+        None => Form::Json,
+    };
     answer::failure(&answer, form, head.is_some_and(RequestHead::is_head), request_id, &mut out);
     out
 }

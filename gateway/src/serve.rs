@@ -17,7 +17,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::admin::{self, AdminState};
-use crate::config::{AddressBook, Config, DirectoryConfig};
+use crate::config::{AddressBook, Config, DirectoryConfig, StreamConfig};
 use crate::connection::{Places, Shared, Table};
 use crate::directory::{
     self, ControlPlaneTask, Directory, DirectoryEvents, DnsError, EndpointRules, RedisTask, ServerError, TableError,
@@ -183,8 +183,7 @@ async fn control(
     tracing::info!(address = %admin_address, role = "admin", "listening");
 
     let (switch, drain) = drain::switch();
-    let caps = Caps { per_client: config.stream.per_client_max, per_sandbox: config.stream.per_sandbox_max };
-    let live = LiveStreams::new(config.workers.get(), caps);
+    let live = LiveStreams::new(config.workers.get(), caps(&config.stream));
     let metrics = Arc::new(Metrics::new());
     let rules = endpoint_rules(&config, &listeners, admin_address)?;
     let guard = entrance::guard(&config.auth)?;
@@ -242,6 +241,11 @@ async fn control(
         failed = workers.failed() => return Err(ServeError::Worker(failed)),
     }
     finish(&shared, &switch, signals, workers).await
+}
+
+/// The caps of streams; sessions of the broker bring their own.
+fn caps(stream: &StreamConfig) -> Caps {
+    Caps { per_client: stream.per_client_max, per_sandbox: stream.per_sandbox_max, counted_with: 0 }
 }
 
 /// Drains. A second signal ends at once.

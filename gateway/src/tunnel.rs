@@ -243,7 +243,12 @@ pub async fn run(tunnel: Tunnel, plan: &Plan, stream: &StreamGuard) -> Conclusio
         let began = stream.age();
         let Some(left) = offloaded(&mut sides, plan, stream).await else { continue };
         match left {
-            Left::Closed(reason) => break Ended { side: Side::Gateway, reason },
+            Left::Closed(reason) => {
+                if reason.resets_upstream() {
+                    sides.of(Peer::Upstream).reset_on_close();
+                }
+                break Ended { side: Side::Gateway, reason };
+            }
             // One side has ended or failed: the user path finds out how, and tells the other.
             Left::PeerEnded => stream.promote_after(None),
             // The sweeper asks again.

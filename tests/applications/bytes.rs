@@ -55,6 +55,18 @@ fn a_pod_that_compares_origin_with_host_accepts_its_own_pages_and_no_others() {
     });
 }
 
+/// Chromium's DevTools and the like answer to the names of their own machine alone.
+#[test]
+fn a_pod_that_knows_itself_as_localhost_is_told_so() {
+    let pod = Pod::answering(ok("", "")).unwrap();
+    let own = format!("localhost:{}", pod.address().port());
+    by_each_way(&pod, &["--host-header", "mask:localhost:{port}"], |way| {
+        assert_eq!(way.ask("GET", "/json/version", "").status(), 200);
+        let request = pod.requests().pop().unwrap();
+        assert_eq!((request.field("host"), request.field("x-forwarded-host")), (Some(&*own), Some(&*way.host)));
+    });
+}
+
 /// Who may read what of another origin is between the page and the application.
 #[test]
 fn cross_origin_calls_pass_untouched() {
@@ -76,6 +88,16 @@ fn cross_origin_calls_pass_untouched() {
             let (name, value) = line.split_once(": ").unwrap();
             assert_eq!(request.values(name), [value]);
         }
+    });
+}
+
+/// A script that may have its whole sandbox for its scope, as code-server's may, has no other sandbox.
+#[test]
+fn a_service_workers_widest_scope_is_its_sandbox() {
+    let pod = Pod::answering(ok("Service-Worker-Allowed: /\r\n", "")).unwrap();
+    by_each_way(&pod, &[], |way| {
+        let scope = format!("{}/", way.prefix);
+        assert_eq!(way.ask("GET", "/worker.js", "").head.values("service-worker-allowed"), [scope]);
     });
 }
 

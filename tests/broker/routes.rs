@@ -39,6 +39,7 @@ fn each_route_has_its_own_numbers_and_the_others_the_processs() {
     let (first, _worker) = scene.connect(EXEC);
     let mut surplus = Socket::connect(scene.gateway.addr(), "/api/sandboxes/1/exec/two").unwrap();
     surplus.expect_close(1008, "Too many concurrent WebSocket connections (limit: 1).").unwrap();
+    // Places of one route are not those of another.
     let (other, _other_worker) = scene.connect(PTY);
     drop((first, other));
     until("the places to be free", || scene.gateway.streams().unwrap().is_empty());
@@ -54,8 +55,6 @@ fn each_route_has_its_own_numbers_and_the_others_the_processs() {
     };
     let (mut client, mut worker) = typed(PTY);
     assert_resumes(&mut client, &mut worker);
-    drop(client);
-    until("the place to be free", || scene.gateway.streams().unwrap().is_empty());
     let (mut client, mut worker) = typed(EXEC);
     worker.expect(&Frame::text("typed")).unwrap();
     assert_resumes(&mut client, &mut worker);

@@ -28,6 +28,14 @@ fn each_malformed_field_has_its_own_400() {
         (id("X-Sandbox-Pod-IP: fe80::1"), "Invalid target IP address."),
         (id("X-Sandbox-Pod-IP: 224.0.0.1"), "Invalid target IP address."),
         (id("X-Sandbox-Pod-IP: ::"), "Invalid target IP address."),
+        (id("X-Sandbox-Pod-IP: 10.0.0.256"), "Invalid target IP address format."),
+        (id("X-Sandbox-Pod-IP: [::1]"), "Invalid target IP address format."),
+        (id("X-Sandbox-Pod-IP: 0.0.0.0"), "Invalid target IP address."),
+        (id("X-Sandbox-Pod-IP: ::ffff:169.254.169.254"), "Invalid target IP address."),
+        // Sent twice: the sandbox might believe the other one.
+        ("X-Sandbox-ID: box\r\nX-Sandbox-ID: box\r\n".to_owned(), "Invalid sandbox ID format."),
+        (id("X-Sandbox-Port: 80\r\nX-Sandbox-Port: 80"), "Invalid port format."),
+        (id("X-Sandbox-Namespace: a\r\nX-Sandbox-Namespace: a"), "Invalid namespace format."),
         // The gateway itself: a loop.
         (
             id(&format!("X-Sandbox-Pod-IP: 127.0.0.1\r\nX-Sandbox-Port: {}", gateway.addr().port())),
@@ -55,6 +63,51 @@ fn a_loopback_address_is_refused_unless_it_is_allowed() {
         let answer = ask(&gateway, &format!("X-Sandbox-ID: box\r\nX-Sandbox-Pod-IP: {address}\r\n"));
         assert_eq!(detail(&answer), (400, "Invalid target IP address.".to_owned()), "{address}");
     }
+}
+
+/// What is not sent, or sent empty, has its default: the namespace `default` and port 8888.
+#[test]
+fn every_valid_form_names_its_sandbox() {
+    let dns = Dns::start().unwrap();
+    let pod = pod("here", 88, 8888);
+    let at = std::net::Ipv4Addr::new(127, 0, 0, 88);
+    let longest = "a".repeat(63);
+    for name in ["box.default", "0.default", "a--b.default", "box.team-1", &format!("{longest}.{longest}")] {
+        dns.set(&format!("{name}.svc.cluster.local"), at, 600);
+    }
+    let gateway = open(&dns).start().unwrap();
+    for fields in [
+        "X-Sandbox-ID: box\r\n".to_owned(),
+        "x-sandbox-id:box\r\nX-Sandbox-Namespace:\r\nX-Sandbox-Port:\r\nX-Sandbox-Pod-IP:\r\n".to_owned(),
+        "X-Sandbox-ID: 0\r\nX-Sandbox-Namespace: default\r\nX-Sandbox-Port: 8888\r\n".to_owned(),
+        "X-Sandbox-ID: a--b\r\nX-Sandbox-Port: 08888\r\n".to_owned(),
+        "X-Sandbox-ID: box\r\nX-Sandbox-Namespace: team-1\r\nX-Sandbox-UID: anything at all\r\n".to_owned(),
+        format!("X-Sandbox-ID: {longest}\r\nX-Sandbox-Namespace: {longest}\r\n"),
+        "X-Sandbox-ID: nameless\r\nX-Sandbox-Pod-IP: 127.0.0.88\r\n".to_owned(),
+        "X-Sandbox-ID: nameless\r\nX-Sandbox-Pod-IP: ::ffff:127.0.0.88\r\n".to_owned(),
+    ] {
+        let answer = ask(&gateway, &fields);
+        assert_eq!((answer.status(), answer.text().as_str()), (200, "here"), "{fields}");
+    }
+    assert_eq!(pod.requests()[0].field("host"), Some("127.0.0.88:8888"));
+}
+
+/// An address of IPv6 is written in brackets to the pod, in its shortest form.
+#[test]
+fn an_ipv6_address_is_dialled_and_bracketed() {
+    let Ok(listener) = std::net::TcpListener::bind("[::1]:0") else {
+        return gateway_tests::need::skip("IPv6 on loopback");
+    };
+    let port = listener.local_addr().unwrap().port();
+    let dns = Dns::start().unwrap();
+    let gateway = open(&dns).start().unwrap();
+    let mut client = Client::connect(gateway.addr()).unwrap();
+    client.send(get("/x", &format!("{}X-Sandbox-Pod-IP: 0:0:0:0:0:0:0:1\r\n", named(port)))).unwrap();
+    let mut pod = gateway_tests::wire::Received::new(std::sync::Arc::new(listener.accept().unwrap().0)).unwrap();
+    let request = pod.head().unwrap().unwrap();
+    assert_eq!(request.field("host"), Some(format!("[::1]:{port}").as_str()));
+    pod.send(ok("", "here").as_bytes()).unwrap();
+    assert_eq!(client.answer().unwrap().text(), "here");
 }
 
 #[test]
@@ -154,6 +207,20 @@ fn a_sandbox_that_is_silent_is_a_504_as_soon_as_the_client_wants() {
     let fields = format!("{}X-Sandbox-Pod-IP: 127.0.0.1\r\nX-Sandbox-Timeout: 0.2\r\n", named(pod.address().port()));
     let answer = ask(&gateway, &fields);
     assert_eq!(detail(&answer), (504, "Timed out waiting for the backend sandbox: box".to_owned()));
+}
+
+/// The client's number counts where it is one, positive, and below what is configured.
+#[test]
+fn a_timeout_is_shortened_and_never_lengthened() {
+    let dns = Dns::start().unwrap();
+    let pod = Pod::start(|_, connection| connection.some().map(drop)).unwrap();
+    let gateway = open(&dns).args(["--response-timeout", "300ms"]).start().unwrap();
+    for timeout in ["0.1", "3600", "1e300", "0", "-1", "inf", "NaN", "soon", ""] {
+        let fields = named(pod.address().port()) + "X-Sandbox-Pod-IP: 127.0.0.1\r\n";
+        let answer = ask(&gateway, &format!("{fields}X-Sandbox-Timeout: {timeout}\r\n"));
+        let expected = "Timed out waiting for the backend sandbox: box".to_owned();
+        assert_eq!(detail(&answer), (504, expected), "{timeout}");
+    }
 }
 
 #[test]

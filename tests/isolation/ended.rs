@@ -70,6 +70,44 @@ fn a_sandbox_whose_name_is_gone_loses_its_streams() {
     assert_eq!(by_address.until("\n").unwrap(), b"still here\n", "nobody but its client has placed it");
 }
 
+/// A pod that switches, sends one line back, and then notes how its connection ends.
+fn noting_echo() -> (Pod, std::sync::Arc<std::sync::Mutex<Vec<End>>>) {
+    let ends = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let noted = std::sync::Arc::clone(&ends);
+    let pod = Pod::start(move |request, connection| {
+        connection.switch(request)?;
+        let line = connection.exactly("hello\n".len())?;
+        connection.send(line)?;
+        let (_, end) = connection.end()?;
+        noted.lock().unwrap().push(end);
+        Ok(())
+    });
+    (pod.unwrap(), ends)
+}
+
+/// Streams are reset towards the pod, whoever moves their bytes: nobody who has its address later hears of them.
+#[test]
+fn a_stream_of_a_sandbox_that_ends_is_reset_towards_the_pod() {
+    for engine in ["copy", "splice", "sockmap"] {
+        if is_missing(&[Need::Engine(engine)]) {
+            continue;
+        }
+        let book = Book::control_plane();
+        let (pod, ends) = noting_echo();
+        book.place(&pod);
+        let gateway = book.builder().args(["--engine", engine]).start().unwrap();
+        let mut stream = client(&gateway);
+        assert_eq!(stream.ask(book.get("/ws", 0, UPGRADE_FIELDS)).unwrap().status(), 101);
+        stream.send("hello\n").unwrap();
+        assert_eq!(stream.until("\n").unwrap(), b"hello\n");
+        let promoted = || gateway.metric("gateway_stream_promotions_total", &[("engine", "sockmap")]).unwrap() > 0.0;
+        until("the engine to have it", || engine != "sockmap" || promoted());
+        book.remove();
+        stream.end().unwrap();
+        until("the pod to hear of it", || *ends.lock().unwrap() == [End::Reset]);
+    }
+}
+
 /// An idle connection to where the sandbox was is reset, and a request that is on its way may end there.
 fn a_move_resets_what_is_idle(book: &Book) {
     let (before, after) = {

@@ -21,10 +21,19 @@ pub(crate) fn ensure(packages: &[&str]) -> anyhow::Result<()> {
     eprintln!("installing Debian packages that this task needs: {}", missing.join(" "));
     // The package lists of a fresh container or cloud image are empty or months old.
     apt_get(&["update", "--quiet"], &missing)?;
-    let mut install = vec!["install", "--yes", "--no-install-recommends", "--quiet"];
-    install.extend(&missing);
-    apt_get(&install, &missing)
+    apt_get(&[&INSTALL[..], &missing].concat(), &missing)
 }
+
+/// Makes sure that as many of `packages` are installed as can be had, and says why the others are not.
+pub(crate) fn ensure_most(packages: &[&str]) -> Vec<anyhow::Error> {
+    let Err(all) = ensure(packages) else { return Vec::new() };
+    let Ok(missing) = missing(packages) else { return vec![all] };
+    // apt-get installs none of them where it does not know one.
+    let alone = |package: &&str| apt_get(&[&INSTALL[..], &[package]].concat(), &[package]);
+    missing.iter().filter_map(|package| alone(package).err()).collect()
+}
+
+const INSTALL: [&str; 4] = ["install", "--yes", "--no-install-recommends", "--quiet"];
 
 /// Those of `packages` that dpkg does not know as installed, in the given order.
 fn missing<'a>(packages: &[&'a str]) -> anyhow::Result<Vec<&'a str>> {

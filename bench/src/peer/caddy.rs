@@ -2,9 +2,9 @@
 
 use anyhow::Result;
 
-use super::Peer;
 use super::program::Program;
 use super::site::{Launch, Site};
+use super::{Peer, no_table};
 
 pub(super) const PEER: Peer = Peer {
     name: "caddy",
@@ -14,6 +14,7 @@ pub(super) const PEER: Peer = Peer {
     has_many: false,
     prepare,
     settle: |_| Ok(()),
+    table: no_table,
 };
 
 fn prepare(site: &Site) -> Result<Launch> {

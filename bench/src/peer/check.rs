@@ -14,8 +14,8 @@ use nix::errno::Errno;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 
-use super::{PEERS, Peer};
-use crate::subject::{Running, Scene, Started, Subject, sandbox_id};
+use super::{PEERS, Peer, nginx};
+use crate::subject::{Running, Scene, Started, Subject, Table, sandbox_id};
 use crate::topology;
 
 /// How long a killed process may take to leave the process table.
@@ -74,8 +74,11 @@ fn check(peer: &Peer) -> Result<String> {
     let unknown = ask(&mut Client::connect(address)?, "/vnc/1/", "")?.status();
     ensure!(unknown == 404, "an unknown sandbox gets {unknown}");
     let kept = connections_for(&pods[0], address, 20)?;
-    let processes = running.pids.len();
-    let pids = running.pids.clone();
+    if let Some(table) = &running.table {
+        changed(table, address, pods[1].address()).context("a change of the table")?;
+    }
+    let pids = running.pids()?;
+    let processes = pids.len();
     drop::<Running>(running);
     gone(&pids)?;
     ensure!(std::net::TcpStream::connect(address).is_err(), "somebody still listens on its port");
@@ -125,6 +128,15 @@ fn connections_for(pod: &Pod, address: SocketAddr, requests: usize) -> Result<us
         ensure!(status == 200, "a small request got {status}");
     }
     Ok(pod.connections().len() - before)
+}
+
+/// What the first sandbox gets from its new pod, the second one, after as many changes as the slowest needs for one.
+fn changed(table: &Table, address: SocketAddr, second: SocketAddr) -> Result<()> {
+    let id = sandbox_id(0);
+    (0..nginx::CHANGES_PER_RELOAD).try_for_each(|_| table(&id, second))?;
+    wait::until("the new endpoint to be known", END_LIMIT, || {
+        by(address, &format!("/vnc/{id}"), "", "second").is_ok().then_some(())
+    })
 }
 
 fn gone(pids: &[Pid]) -> Result<()> {

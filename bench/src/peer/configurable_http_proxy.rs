@@ -11,7 +11,7 @@ use gateway_tests::wait;
 
 use super::program::Program;
 use super::site::{Launch, Site};
-use super::{Peer, START_LIMIT};
+use super::{Peer, START_LIMIT, no_table};
 use crate::subject::sandbox_id;
 
 pub(super) const PEER: Peer = Peer {
@@ -22,6 +22,7 @@ pub(super) const PEER: Peer = Peer {
     has_many: false,
     prepare,
     settle,
+    table: no_table,
 };
 
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);

@@ -1,14 +1,21 @@
 //! nginx, twice: with its routing table in the configuration, and with Lua that asks Redis for each request.
 
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
 
 use anyhow::{Context as _, Result};
 use gateway_tests::redis::RedisServer;
 use nix::sys::resource::{Resource, getrlimit};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
-use super::Peer;
 use super::program::Program;
 use super::site::{Launch, Site};
+use super::{Peer, no_table};
+use crate::subject::Table;
 use crate::web::write_directory;
 
 /// The cheaper one: a change of the table is a reload.
@@ -20,6 +27,7 @@ pub(super) const PLAIN: Peer = Peer {
     has_many: true,
     prepare: prepare_plain,
     settle: |_| Ok(()),
+    table,
 };
 
 /// The one that is replaced.
@@ -35,6 +43,7 @@ pub(super) const LUA: Peer = Peer {
     has_many: true,
     prepare: prepare_lua,
     settle: |_| Ok(()),
+    table: no_table,
 };
 
 fn prepare_plain(site: &Site) -> Result<Launch> {
@@ -43,6 +52,34 @@ fn prepare_plain(site: &Site) -> Result<Launch> {
     let pods = site.scene.pods.iter().enumerate();
     site.write("upstreams.conf", &pods.map(|(index, pod)| upstream(index, *pod)).collect::<String>(), &[])?;
     Ok(launch(site))
+}
+
+/// Changes that one reload takes in: at the hundred a second of `session`, a reload every two seconds. A sandbox waits
+/// as long as that, and is unknown meanwhile; with fewer changes at once, nginx would read its table all the time.
+pub(super) const CHANGES_PER_RELOAD: usize = 200;
+
+/// The whole table is written anew, and read by new workers; the old ones end with their connections.
+fn table(site: &Site, master: Pid) -> Result<Option<Table>> {
+    let (map, new) = (site.path("sandboxes.map"), site.path("sandboxes.map.new"));
+    let pods = site.scene.pods.to_vec();
+    let entries: BTreeMap<String, SocketAddr> = site.scene.directory().collect();
+    let state = Mutex::new((entries, 0));
+    Ok(Some(Arc::new(move |sandbox: &str, endpoint: SocketAddr| {
+        let mut state = state.lock().expect("nobody panics with it");
+        let (entries, changes) = &mut *state;
+        entries.insert(sandbox.to_owned(), endpoint);
+        *changes += 1;
+        if *changes % CHANGES_PER_RELOAD == 0 {
+            let mut text = String::new();
+            for (sandbox, endpoint) in entries {
+                let pod = pods.iter().position(|pod| pod == endpoint).context("a pod that has an upstream")?;
+                writeln!(text, "{sandbox} pod_{pod};")?;
+            }
+            fs::write(&new, text).and_then(|()| fs::rename(&new, &map))?;
+            kill(master, Signal::SIGHUP)?;
+        }
+        Ok(())
+    })))
 }
 
 fn prepare_lua(site: &Site) -> Result<Launch> {

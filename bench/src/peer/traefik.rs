@@ -7,7 +7,7 @@ use gateway_tests::{http, wait};
 
 use super::program::Program;
 use super::site::{Launch, Site};
-use super::{Peer, START_LIMIT};
+use super::{Peer, START_LIMIT, no_table};
 use crate::subject::sandbox_id;
 
 pub(super) const PEER: Peer = Peer {
@@ -18,6 +18,7 @@ pub(super) const PEER: Peer = Peer {
     has_many: false,
     prepare,
     settle,
+    table: no_table,
 };
 
 fn prepare(site: &Site) -> Result<Launch> {

@@ -33,7 +33,7 @@ pub(super) type Mark = (f64, String);
 /// Pixels: of a chart, of a row, and where its bar begins and ends at most.
 const WIDTH: f64 = 620.0;
 const ROW: f64 = 24.0;
-const BAR: (f64, f64) = (150.0, 480.0);
+const BAR: (f64, f64) = (165.0, 485.0);
 
 /// A bar per subject.
 pub(super) fn bars(out: &mut String, title: &str, bars: &[Bar]) {
@@ -43,7 +43,10 @@ pub(super) fn bars(out: &mut String, title: &str, bars: &[Bar]) {
     let all = bars.iter().flat_map(|bar| bar.rounds.iter().copied().chain([bar.value]));
     let greatest = all.filter(|value| value.is_finite()).fold(f64::MIN_POSITIVE, f64::max);
     let scale = |value: f64| (value / greatest).clamp(0.0, 1.0) * (BAR.1 - BAR.0);
-    begin(out, title, ROW * bars.len() as f64 + 8.0);
+    let parts = bars.iter().map(|bar| bar.parts.as_slice()).max_by_key(|parts| parts.len()).unwrap_or_default();
+    let foot = ROW * bars.len() as f64 + 22.0;
+    begin(out, title, if parts.is_empty() { foot - 14.0 } else { foot + 8.0 });
+    legend(out, parts, foot);
     for (row, bar) in bars.iter().enumerate() {
         let (top, middle) = (ROW * row as f64 + 4.0, ROW * row as f64 + 13.0);
         let (name, text) = (escaped(&bar.name), number(bar.value));
@@ -61,7 +64,7 @@ pub(super) fn bars(out: &mut String, title: &str, bars: &[Bar]) {
         let mut left = BAR.0;
         for (index, part) in bar.parts.iter().enumerate() {
             let width = scale(part.value).min((BAR.0 + scale(bar.value) - left).max(0.0));
-            let fill = [colour.as_str(), "#8a5fb0", "#c2577a", "var(--limit)"][index.min(3)];
+            let fill = if index == 0 { colour.as_str() } else { SEGMENTS[(index - 1).min(SEGMENTS.len() - 1)] };
             let _ = write!(
                 out,
                 "<rect class=\"part\" x=\"{left:.1}\" y=\"{top:.0}\" width=\"{width:.1}\" height=\"18\" \
@@ -82,6 +85,32 @@ pub(super) fn bars(out: &mut String, title: &str, bars: &[Bar]) {
         let _ = write!(out, "<text class=\"n\" x=\"{WIDTH}\" y=\"{y:.0}\" text-anchor=\"end\">{note}</text>");
     }
     *out += "</svg></figure>";
+}
+
+/// Colours of the segments behind the first, which has its subject's.
+const SEGMENTS: [&str; 3] = ["#8a5fb0", "#c2577a", "var(--limit)"];
+
+/// What the colours of the segments mean.
+fn legend(out: &mut String, parts: &[Part], y: f64) {
+    const STEP: f64 = 92.0;
+    let colours = ["url(#subject)"].into_iter().chain(SEGMENTS);
+    let names = parts.iter().map(|part| part.name).zip(colours).chain([("rest", "var(--rest)")]);
+    if parts.is_empty() {
+        return;
+    }
+    *out += "<defs><linearGradient id=\"subject\"><stop stop-color=\"#2f74b5\"/>\
+             <stop offset=\"1\" stop-color=\"#c98a1b\"/></linearGradient></defs>";
+    // The last two names are the longest and the shortest.
+    for (index, (name, colour)) in names.enumerate() {
+        let x = BAR.0 + STEP * index as f64 + if index > 3 { 36.0 } else { 0.0 };
+        let _ = write!(
+            out,
+            "<path d=\"M{x:.0} {y:.0}h12v8h-12z\" fill=\"{colour}\"/>\
+             <text class=\"n\" x=\"{:.0}\" y=\"{:.0}\">{name}</text>",
+            x + 17.0,
+            y + 8.5
+        );
+    }
 }
 
 /// What a bar says when one points at it.
@@ -217,8 +246,8 @@ mod tests {
         };
         let mut out = String::new();
         bars(&mut out, "CPU", &[bar]);
-        // 330 pixels are the whole bar: the first segment has four fifths of it, the second what is left.
-        assert!(out.contains("width=\"264.0\"") && out.contains("width=\"66.0\""), "{out}");
+        // 320 pixels are the whole bar: the first segment has four fifths of it, the second what is left.
+        assert!(out.contains("width=\"256.0\"") && out.contains("width=\"64.0\""), "{out}");
         assert!(out.contains("copy &lt;b&gt;") && !out.contains("<b>"), "{out}");
     }
 }

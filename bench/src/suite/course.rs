@@ -69,6 +69,9 @@ pub(crate) fn run(wanted: &Wanted, effort: Effort) -> Result<Results> {
             if stage.take().is_some() {
                 stage = Some(start(wanted, &mut results)?);
             }
+            if effort.budget.is_some_and(|budget| begun.elapsed() > budget) {
+                break;
+            }
         }
     }
     progress(&format!("measured in {}", clock(begun.elapsed())))?;

@@ -98,12 +98,12 @@ pub(super) fn measure(network: &Network, subject: &dyn Subject, effort: Effort) 
     scene.workers = workers(all.last().copied().unwrap_or_default())?;
     let Ok(Started::Running(running)) = subject.start(&scene) else { return Ok(None) };
     let mut crowd = Crowd::start(network, processors())?;
-    let resident = || running.pids.iter().map(|pid| memory::resident(*pid)).sum::<Result<u64>>();
+    let resident = || running.pids()?.iter().map(|pid| memory::resident(*pid)).sum::<Result<u64>>();
     let now = || Ok::<_, anyhow::Error>([settled_slabs()?, buffers()?, resident()?]);
     let mut result = Idle { subject: subject.name(), maps: 0, steps: Vec::new(), ended: None };
     let mut open_most = |count| crowd.open_most(count, |stream| stage.target(&running, stream));
     let mut open = open_most(FIRST_STREAMS)?.streams;
-    result.maps = running.pids.iter().map(|pid| memory::kernel_objects(*pid)).sum::<Result<u64>>()?;
+    result.maps = running.pids()?.iter().map(|pid| memory::kernel_objects(*pid)).sum::<Result<u64>>()?;
     let before = now()?;
     for streams in all {
         let Opened { streams: opened, refused } = open_most(FIRST_STREAMS + streams - open)?;

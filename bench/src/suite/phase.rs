@@ -60,7 +60,7 @@ pub(crate) fn phase(
     let run = runs.first().context("a phase has a run")?;
     let clients = crowds.iter().flat_map(Crowd::pids);
     let load = stage.pod_pids().chain(clients).collect();
-    let parties = Parties { subject: running.pids.clone(), load, soaker: soaker.to_vec() };
+    let parties = Parties { subject: running.pids()?, load, soaker: soaker.to_vec() };
     crowds.iter_mut().zip(runs).try_for_each(|(crowd, run)| crowd.begin(run))?;
     pass(Duration::from_millis(run.lead_millis));
     let meter = Meter::start(&parties)?;

@@ -1,4 +1,5 @@
-//! What the kernel has in its slabs on behalf of streams, read so that other programs are seen in it as little as can be.
+//! What the kernel has in its slabs on behalf of streams, read so that other programs are seen in it as little as
+//! can be.
 
 use std::fs;
 
@@ -64,7 +65,7 @@ mod tests {
     use super::*;
 
     const SLABINFO: &str = "slabinfo - version: 2.1\n\
-        # name            <active_objs> <num_objs> <objsize> <objperslab> <pagesperslab> : tunables <limit> <batchcount>\n\
+        # name            <active_objs> <num_objs> <objsize> <objperslab> <pagesperslab> : tunables <limit>\n\
         ext4_inode_cache  256142 256200   1128   14    4 : tunables    0    0    0 : slabdata  18300  18300      0\n\
         TCP                 1000  20007   2368   16    8 : tunables    0    0    0 : slabdata   1539   1539      0\n\
         sock_inode_cache    2000  24795    832   16    4 : tunables    0    0    0 : slabdata   1305   1305      0\n\

@@ -6,6 +6,7 @@
 //! (`PR_SET_CHILD_SUBREAPER`), and its directory for temporary files and its network namespaces go.
 
 use std::fs;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
@@ -67,8 +68,10 @@ fn await_end(signals: &SigSet, hosts: Option<&ThreeHosts>, directory: &TempDir) 
         }
         let signal = signals.wait()?;
         if signal != Signal::SIGCHLD {
-            eprintln!("bench: {signal}: everything that was started is removed, and nothing is written");
             suite.kill()?;
+            // Nobody may be left to read it, which is no reason not to go on.
+            let said = writeln!(io::stderr(), "bench {signal}: what was started is removed, and nothing is written");
+            let _unheard = said.is_err();
             return Ok(ExitCode::from(SIGNALLED + u8::try_from(signal as i32)?));
         }
     }

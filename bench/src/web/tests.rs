@@ -8,6 +8,7 @@ use gateway_tests::bridge::read_head;
 
 use super::visitor::Visitors;
 use super::{Kind, Plan, pod};
+use crate::load::pattern::Pattern;
 use crate::load::{Run, Tally};
 
 fn served() -> SocketAddr {
@@ -65,6 +66,42 @@ fn an_answer_of_another_pod_fails_the_run() {
     let (pod, other) = (served(), served());
     let error = run(Kind::Assets, 1, vec![pod], vec![other]).unwrap_err();
     assert!(error.to_string().starts_with("an answer of another pod"), "{error}");
+}
+
+/// A server that closes each connection behind as many answers, without a word.
+fn closing(answers: usize) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for socket in listener.incoming() {
+            let mut socket = socket.unwrap();
+            for _ in 0..answers {
+                let Ok(head) = read_head(&mut socket) else { break };
+                let path = head.split(' ').nth(1).unwrap().to_owned();
+                let (bytes, position) = pod::body(&path).unwrap();
+                let head = format!("HTTP/1.1 200 OK\r\nX-Pod: {address}\r\nContent-Length: {bytes}\r\n\r\n");
+                let answer = [head.as_bytes(), Pattern::new().at(position, bytes)].concat();
+                if socket.write_all(&answer).is_err() {
+                    break;
+                }
+            }
+        }
+    });
+    address
+}
+
+#[test]
+fn a_kept_connection_that_ends_is_replaced() {
+    let pod = closing(2);
+    let tally = run(Kind::Assets, 1, vec![pod], vec![pod]).unwrap();
+    assert!(tally.messages > 4, "{tally:?}");
+}
+
+#[test]
+fn a_server_that_never_answers_fails_the_run() {
+    let pod = closing(0);
+    let error = run(Kind::Assets, 1, vec![pod], vec![pod]).unwrap_err();
+    assert!(error.to_string().starts_with("a connection has ended"), "{error}");
 }
 
 #[test]

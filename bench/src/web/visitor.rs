@@ -10,6 +10,7 @@ use hdrhistogram::Histogram;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
 use super::pod::FIRST_FRAME;
+use super::step::{Got, Next, Step};
 use super::{ASSET_BYTES, Kind, PAGE_BYTES, Plan, SESSION_ASSETS, STAGES};
 use crate::load::pattern::Pattern;
 use crate::load::{Run, Tally, steps};
@@ -27,6 +28,10 @@ const ANSWER_BYTES_MAX: usize = PAGE_BYTES + (4 << 10);
 /// Redirects that a page may have: the gateway's own hint, and one more.
 const REDIRECTS_MAX: u32 = 2;
 
+/// Connections that a request may lose before its answer. One is what happens; who loses more has a server that does
+/// not answer.
+const REPEATS_MAX: u32 = 2;
+
 pub(crate) struct Visitors {
     plan: Plan,
     epoll: Epoll,
@@ -43,31 +48,13 @@ struct Visitor {
     sandbox: usize,
     step: Step,
     redirects: u32,
+    /// How often the current request was sent again on a new connection.
+    repeats: u32,
     request: String,
     answer: Vec<u8>,
     /// Nanoseconds since the run's beginning at which the whole, and its current step, began.
     began: u64,
     step_began: u64,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Step {
-    Page,
-    Asset(u64),
-    Upgrade,
-    FirstFrame,
-}
-
-impl Step {
-    /// Its place in [`STAGES`].
-    fn stage(self) -> usize {
-        match self {
-            Self::Page => 0,
-            Self::Asset(_) => 1,
-            Self::Upgrade => 2,
-            Self::FirstFrame => 3,
-        }
-    }
 }
 
 /// A run in progress.
@@ -105,6 +92,7 @@ impl Visitors {
                 sandbox,
                 step: Step::Page,
                 redirects: 0,
+                repeats: 0,
                 request: String::with_capacity(1 << 10),
                 answer: Vec::with_capacity(ANSWER_BYTES_MAX),
                 began: 0,
@@ -170,8 +158,20 @@ impl Visitors {
 
     /// Takes what has come for a visitor. False when it has nothing more to do in this run.
     fn receive(&mut self, index: usize, course: &mut Course) -> Result<bool> {
-        let visitor = &mut self.visitors[index];
-        while visitor.read()? {
+        loop {
+            let visitor = &mut self.visitors[index];
+            match visitor.read()? {
+                Got::Nothing => return Ok(true),
+                Got::End => {
+                    let sandbox = visitor.sandbox;
+                    let socket = self.connect(sandbox, index)?;
+                    let visitor = &mut self.visitors[index];
+                    visitor.socket = socket;
+                    visitor.send()?;
+                    return Ok(true);
+                }
+                Got::Bytes => {}
+            }
             let Some(next) = visitor.answered(&self.plan, &self.pattern, course)? else { continue };
             match next {
                 Next::Ask(step) => {
@@ -191,7 +191,6 @@ impl Visitors {
                 Next::Done => return self.done(index, course),
             }
         }
-        Ok(true)
     }
 
     /// Counts what is done, and begins the next one if there is time.
@@ -235,20 +234,11 @@ impl Visitors {
     }
 }
 
-/// What follows an answer.
-enum Next {
-    Ask(Step),
-    /// More of the same connection.
-    Wait(Step),
-    /// A second connection, for the stream.
-    Stream,
-    Done,
-}
-
 impl Visitor {
     /// Sends the request of the current step.
     fn ask(&mut self, kind: Kind, course: &Course) -> Result<()> {
         self.step_began = course.now();
+        self.repeats = 0;
         let id = sandbox_id(self.sandbox);
         let host = self.socket.peer_addr()?;
         self.request.clear();
@@ -282,26 +272,38 @@ impl Visitor {
         self.send()
     }
 
-    /// A request is small, and its socket has nothing to send: it takes all of it.
+    /// A request is small, and its socket has nothing to send: it takes all of it. One that was closed meanwhile says
+    /// so when it is read.
     fn send(&mut self) -> Result<()> {
         let mut socket = self.stream.as_ref().unwrap_or(&self.socket);
-        socket.write_all(self.request.as_bytes()).context("send a request")
+        match socket.write_all(self.request.as_bytes()) {
+            Err(error) if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => Ok(()),
+            sent => sent.context("send a request"),
+        }
     }
 
-    /// Appends what has come to the answer. False when nothing has.
-    fn read(&mut self) -> Result<bool> {
+    /// Appends what has come to the answer.
+    fn read(&mut self) -> Result<Got> {
         let mut socket = self.stream.as_ref().unwrap_or(&self.socket);
         let mut buffer = [0; ANSWER_BYTES_MAX];
-        match socket.read(&mut buffer) {
-            Ok(0) => bail!("a connection has ended at {:?} after {:?}", self.step, lossy(&self.answer)),
+        let ended = match socket.read(&mut buffer) {
+            Ok(0) => None,
             Ok(count) => {
                 self.answer.extend_from_slice(&buffer[..count]);
                 ensure!(self.answer.len() <= ANSWER_BYTES_MAX, "an answer of more than {ANSWER_BYTES_MAX} bytes");
-                Ok(true)
+                return Ok(Got::Bytes);
             }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(false),
-            Err(error) => Err(error).context("receive"),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Got::Nothing),
+            Err(error) => Some(error),
+        };
+        // A kept connection may end at any time between two answers, such as when nginx reads its table anew. What was
+        // asked for is asked for once more then, as browsers do (RFC 9112 section 9.3.1).
+        if self.stream.is_none() && self.answer.is_empty() && self.repeats < REPEATS_MAX {
+            self.repeats += 1;
+            return Ok(Got::End);
         }
+        let why = ended.map_or_else(String::new, |error| format!(" ({error})"));
+        bail!("a connection has ended{why} at {:?} after {:?}", self.step, lossy(&self.answer))
     }
 
     /// Looks whether the answer is complete, and checks it. `None` while it is not.

@@ -4,6 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::Config;
+
 /// How sessions of the broker live. The numbers are the contract of the brokers that clients know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BrokerConfig {
@@ -85,6 +87,14 @@ impl Default for BrokerConfig {
             per_client_max: 64,
             dials_max: 64,
         }
+    }
+}
+
+impl Config {
+    /// What the sessions of a route live by; without one, what all others do.
+    #[must_use]
+    pub fn broker_of(&self, route: Option<usize>) -> &BrokerConfig {
+        route.and_then(|index| self.routing.routes.get(index)).map_or(&self.broker, |route| &route.numbers)
     }
 }
 

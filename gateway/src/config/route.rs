@@ -7,8 +7,6 @@
 //! on_redial = "buffer"     # any option of the broker's sessions, without the `broker_` in front
 //! ```
 
-use std::sync::Arc;
-
 use super::option::{Setting, Written};
 use super::problem::{Origin, Problem};
 use super::raw::Raw;
@@ -36,7 +34,7 @@ pub struct Route {
     /// What becomes of their upgrades.
     pub mode: RouteMode,
     /// How their sessions live.
-    pub numbers: Arc<BrokerConfig>,
+    pub numbers: BrokerConfig,
 }
 
 /// What becomes of an upgrade.
@@ -95,7 +93,7 @@ impl RouteLines {
             let reason = "expected a path such as path = \"/agent/{id}\"".to_owned();
             problems.push(Problem::BadValue { origin: self.origin.clone(), reason });
         }
-        let numbers = Arc::new(own.broker);
+        let numbers = own.broker;
         pattern.filter(|_| problems.len() == found_before).map(|pattern| Route { pattern, prefix, mode, numbers })
     }
 }
@@ -147,7 +145,7 @@ mod tests {
         let route = read(&[("path", "/x/{id}"), ("redial_wait", "1s"), ("on_redial", "buffer")]).unwrap();
         assert_eq!((route.mode, route.pattern.to_string()), (RouteMode::Broker, "/x/{id}".to_owned()));
         assert_eq!(route.prefix, "/api/");
-        let numbers = *route.numbers;
+        let numbers = route.numbers;
         assert_eq!((numbers.redial_wait, numbers.redial_attempts), (Duration::from_secs(1), 7));
         assert_eq!(numbers.on_redial, crate::config::OnRedial::Buffer);
         let stream = read(&[("path", "/x/{id}"), ("mode", "stream"), ("prefix", "/x/")]).unwrap();

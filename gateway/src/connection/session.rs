@@ -6,7 +6,6 @@
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::Next;
@@ -48,21 +47,24 @@ pub(super) struct Opened {
     offer: Offer,
     protocol: Option<Vec<u8>>,
     marks_exit: bool,
-    /// How it lives, where that is not as configured for all.
-    numbers: Option<Arc<BrokerConfig>>,
+    route: Option<usize>,
     request_id: String,
 }
 
 /// Opens a session.
 pub(super) async fn open(client: &mut Inbox, mut call: Call<'_>, upgrade: &Upgrade) -> Result<Next, Failure> {
-    let (marks_exit, numbers) = match &call.target.mode {
-        Mode::Broker { marks_exit, numbers } => (*marks_exit, numbers.clone()),
+    let (marks_exit, route) = match call.target.mode {
+        Mode::Broker { marks_exit, route } => (marks_exit, route),
         Mode::Stream => unreachable!("a stream is no session"),
     };
     let config = call.context.config();
-    let lives = numbers.as_deref().unwrap_or(&config.broker);
+    let lives = config.broker_of(route);
     let live = &call.context.shared.live;
-    let caps = Caps { per_client: lives.per_client_max, per_sandbox: config.stream.per_sandbox_max };
+    let caps = Caps {
+        per_client: lives.per_client_max,
+        per_sandbox: config.stream.per_sandbox_max,
+        counted_with: route.map_or(0, |index| index + 1),
+    };
     let permit = match live.admit_session(call.client_address(), &call.target.sandbox, caps) {
         Ok(permit) => permit,
         Err(AdmitError::Client(limit)) => return turn_away(client, &mut call, upgrade, limit).await,
@@ -104,7 +106,7 @@ pub(super) async fn open(client: &mut Inbox, mut call: Call<'_>, upgrade: &Upgra
         return Ok(Next::Close(Close::Now));
     }
     let request_id = call.account.request_id().to_owned();
-    Ok(Next::Session(Box::new(Opened { upstream, stream, offer, protocol, marks_exit, numbers, request_id })))
+    Ok(Next::Session(Box::new(Opened { upstream, stream, offer, protocol, marks_exit, route, request_id })))
 }
 
 /// Accepts a session too many and closes it: a browser shows a close code, and not an answer's status.
@@ -121,8 +123,8 @@ async fn turn_away(client: &Inbox, call: &mut Call<'_>, upgrade: &Upgrade, limit
 
 /// Runs a session to its end and accounts for it.
 pub(super) async fn run(client: Socket, from_client: Vec<u8>, opened: Opened, context: Rc<Context>, counted: Counted) {
-    let Opened { upstream, stream, offer, protocol, marks_exit, numbers, request_id } = opened;
-    let numbers = numbers.as_deref().unwrap_or(&context.config().broker);
+    let Opened { upstream, stream, offer, protocol, marks_exit, route, request_id } = opened;
+    let numbers = context.config().broker_of(route);
     let (upstream, from_upstream) = upstream.into_parts();
     tune(&client, &context, true);
     tune(&upstream, &context, false);

@@ -21,7 +21,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
 use hickory_resolver::net::NetError;
@@ -44,6 +44,9 @@ const QUESTIONS_MAX: usize = 256;
 
 /// How often sandboxes with connections are looked through for names whose time is over.
 const RECHECK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How many names are asked for at one time because of that.
+const RECHECKS_MAX: usize = QUESTIONS_MAX / 4;
 
 /// How often a question is sent, all servers together: one lost datagram is no reason to fail.
 const SENDINGS: u32 = 2;
@@ -72,8 +75,10 @@ pub struct DnsTask {
     /// Who waits for which name. A name is here while it is asked for.
     waiting: HashMap<SandboxId, Vec<oneshot::Sender<Option<Known>>>>,
     questions: JoinSet<Said>,
-    /// Sandboxes with connections whose name had no address when it was last asked for.
-    missed: HashSet<SandboxId>,
+    /// Sandboxes with connections whose names are to be asked for again.
+    due: Vec<SandboxId>,
+    /// Those whose names were asked for again, and whether the last answer had no address.
+    missing: HashMap<SandboxId, bool>,
 }
 
 struct Shared {
@@ -116,7 +121,8 @@ pub fn new(
         live,
         waiting: HashMap::new(),
         questions: JoinSet::new(),
-        missed: HashSet::new(),
+        due: Vec::new(),
+        missing: HashMap::new(),
     };
     Ok((Dns { shared, requests: sender }, task))
 }
@@ -171,7 +177,10 @@ impl DnsTask {
                     None => return,
                 },
                 Some(said) = self.questions.join_next() => match said {
-                    Ok(said) => self.answered(said),
+                    Ok(said) => {
+                        self.answered(said);
+                        self.ask_due();
+                    }
                     // A question that panicked cannot say whose it was: everybody asks again.
                     Err(_) => self.waiting.clear(),
                 },
@@ -203,15 +212,14 @@ impl DnsTask {
         let waiters = self.waiting.remove(&said.id).unwrap_or_default();
         let Some((addresses, until)) = said.answer else { return };
         let known = self.shared.names().store(&said.id, &addresses, until);
-        match known {
-            Some(known) => {
-                self.missed.remove(&said.id);
+        match (known, self.missing.get_mut(&said.id)) {
+            (Some(known), _) => {
+                self.missing.remove(&said.id);
                 self.live.located(&said.id, known.generation);
             }
-            // The first one that says so was remembered, and this is the second.
-            None if self.missed.remove(&said.id) => self.live.close(&said.id),
-            None if self.live.live().contains(&said.id) => drop(self.missed.insert(said.id)),
-            None => {}
+            (None, Some(missing)) if !*missing => *missing = true,
+            (None, Some(_)) => self.live.close(&said.id),
+            (None, None) => {}
         }
         for reply in waiters {
             // Whoever has stopped waiting needs no answer.
@@ -219,15 +227,24 @@ impl DnsTask {
         }
     }
 
-    /// Asks again for the names of sandboxes with connections.
+    /// Lists the names of sandboxes with connections whose time is over, unless the last list is not done.
     fn recheck(&mut self) {
-        let (mut live, now) = (self.live.live(), Instant::now());
-        self.missed.retain(|id| live.binary_search(id).is_ok());
-        live.retain(|id| self.shared.names().lookup(id, now).is_none());
-        for id in live {
-            if self.questions.len() < QUESTIONS_MAX {
-                self.ask(&id);
-            }
+        if self.due.is_empty() {
+            let now = Instant::now();
+            self.due = self.live.live();
+            self.missing.retain(|id, _| self.due.binary_search(id).is_ok());
+            self.due.retain(|id| self.shared.names().lookup(id, now).is_none());
+        }
+        self.ask_due();
+    }
+
+    /// Asks for what is on the list, as far as there is room beside the questions of workers.
+    fn ask_due(&mut self) {
+        while self.questions.len() < RECHECKS_MAX
+            && let Some(id) = self.due.pop()
+        {
+            self.ask(&id);
+            self.missing.entry(id).or_insert(false);
         }
     }
 

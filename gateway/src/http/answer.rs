@@ -31,6 +31,9 @@ pub enum Form {
     Json,
     /// A page that tries again by itself, for a person who navigated here with GET.
     Page,
+    /// The same page for a person who has sent something: another attempt would send it again, so that is left to its
+    /// reader.
+    PageOnce,
 }
 
 /// Appends the whole response for a failure. `head_request` leaves out the body and nothing else.
@@ -41,12 +44,13 @@ pub fn failure(answer: &Answer<'_>, form: Form, head_request: bool, request_id: 
             let object = Failure { detail: answer.detail, code: answer.code };
             serde_json::to_writer(&mut body, &object).expect("two strings are JSON, and a Vec takes every byte");
         }
-        Form::Page => append_page(answer, request_id, &mut body),
+        Form::Page => append_page(answer, is_retryable(answer), request_id, &mut body),
+        Form::PageOnce => append_page(answer, false, request_id, &mut body),
     }
     start(answer.status, out);
     let content_type = match form {
         Form::Json => "application/json",
-        Form::Page => "text/html; charset=utf-8",
+        Form::Page | Form::PageOnce => "text/html; charset=utf-8",
     };
     append_line("Content-Type", content_type, out);
     append_line("Content-Length", body.len(), out);
@@ -54,7 +58,7 @@ pub fn failure(answer: &Answer<'_>, form: Form, head_request: bool, request_id: 
     if let Some(seconds) = answer.retry_after {
         append_line("Retry-After", seconds, out);
     }
-    if form == Form::Page {
+    if form != Form::Json {
         append_line("Content-Security-Policy", PAGE_POLICY, out);
         append_line("X-Content-Type-Options", "nosniff", out);
     }
@@ -119,8 +123,8 @@ const RETRY_SECONDS: u32 = 2;
 const RETRIES_MAX: u32 = 30;
 
 /// Fills in the page. Every text is escaped, and none stands inside the script.
-fn append_page(answer: &Answer<'_>, request_id: &str, out: &mut Vec<u8>) {
-    let retries = if is_retryable(answer) { RETRIES_MAX } else { 0 };
+fn append_page(answer: &Answer<'_>, tries_again: bool, request_id: &str, out: &mut Vec<u8>) {
+    let retries = if tries_again { RETRIES_MAX } else { 0 };
     let mut rest = PAGE;
     while let Some((before, after)) = rest.split_once("{{") {
         out.extend_from_slice(before.as_bytes());

@@ -30,6 +30,8 @@ pub enum Known {
     Origin,
     /// `Sec-Fetch-Mode`.
     SecFetchMode,
+    /// `Service-Worker-Allowed`: the widest scope that a script may take, a path or URL as in `Location`.
+    ServiceWorkerAllowed,
     /// `Set-Cookie`.
     SetCookie,
     /// `Transfer-Encoding`.
@@ -74,6 +76,7 @@ impl Known {
             14 if is("content-length") => Self::ContentLength,
             14 if is("sec-fetch-mode") => Self::SecFetchMode,
             17 if is("transfer-encoding") => Self::TransferEncoding,
+            22 if is("service-worker-allowed") => Self::ServiceWorkerAllowed,
             7.. if name[..6].eq_ignore_ascii_case(b"proxy-") => Self::Hop,
             9.. if matches!(name, [b'x' | b'X', b'-' | b'_', ..]) => Self::of_extension(name),
             _ => Self::Other,

@@ -134,6 +134,7 @@ pub fn request(head: &RequestHead, upgrade: bool, f: &Forwarding<'_>, out: &mut 
             | Known::Location
             | Known::Origin
             | Known::SecFetchMode
+            | Known::ServiceWorkerAllowed
             | Known::SetCookie => {
                 append_unless_named(&field, &head.fields, head.connection, out);
             }
@@ -168,7 +169,7 @@ pub fn response(head: &ResponseHead, f: &Forwarding<'_>, r: &ResponseRewrite<'_>
             Known::TransferEncoding if head.body == BodyLength::Chunked && r.request.version == Version::Http11 => {
                 out.extend_from_slice(CHUNKED_LINE);
             }
-            Known::Location => append_location(&field, prefix, f, r, out),
+            Known::Location | Known::ServiceWorkerAllowed => append_location(&field, prefix, f, r, out),
             Known::SetCookie => {
                 start_field(field.name, out);
                 let prefix = if f.client_is_edge { b"" } else { prefix };

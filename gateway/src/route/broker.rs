@@ -12,17 +12,17 @@ const PTY: &str = "pty";
 /// A source of its own, as [`super::decide`] asks it. `None` where no pattern covers the path.
 pub(super) fn decide(head: &RequestHead, rules: &RoutingConfig) -> Option<Result<Decision, RouteError>> {
     let path = std::str::from_utf8(head.path()).ok()?;
-    let own = rules.routes.iter().find_map(|route| {
-        let Route { pattern, prefix, mode, numbers } = route;
-        matched(pattern, path).map(|found| (found, prefix, *mode, Some(numbers)))
+    let own = rules.routes.iter().enumerate().find_map(|(index, route)| {
+        let Route { pattern, prefix, mode, numbers: _ } = route;
+        matched(pattern, path).map(|found| (found, prefix, *mode, Some(index)))
     });
-    let (found, prefix, mode, numbers) = own.or_else(|| {
+    let (found, prefix, mode, route) = own.or_else(|| {
         let found = rules.broker_routes.iter().find_map(|pattern| matched(pattern, path))?;
         Some((found, &rules.broker_prefix, RouteMode::Broker, None))
     })?;
     let forward = |Named { sandbox, marks_exit }| {
         let mode = match mode {
-            RouteMode::Broker => Mode::Broker { marks_exit, numbers: numbers.cloned() },
+            RouteMode::Broker => Mode::Broker { marks_exit, route },
             RouteMode::Stream => Mode::Stream,
         };
         Decision::Forward(target(head, path, sandbox, prefix, mode))
@@ -75,8 +75,6 @@ fn matched(pattern: &BrokerPattern, path: &str) -> Option<Result<Named, RouteErr
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::config::BrokerConfig;
     use crate::http::{HeadLimits, Progress, parse};
@@ -119,17 +117,16 @@ mod tests {
 
     #[test]
     fn a_route_of_the_file_comes_before_the_other_paths() {
-        let numbers = Arc::new(BrokerConfig { redial_attempts: 2, ..Default::default() });
         let route = |path: &str, mode, prefix: &str| Route {
             pattern: path.parse().unwrap(),
             prefix: prefix.to_owned(),
             mode,
-            numbers: Arc::clone(&numbers),
+            numbers: BrokerConfig::default(),
         };
         let rules = RoutingConfig {
             routes: vec![
-                route("/api/sandboxes/{id}/exec/{session}", RouteMode::Broker, "/api/"),
                 route("/raw/{id}", RouteMode::Stream, "/raw/"),
+                route("/api/sandboxes/{id}/exec/{session}", RouteMode::Broker, "/api/"),
             ],
             ..RoutingConfig::default()
         };
@@ -145,9 +142,9 @@ mod tests {
                 other => panic!("{path}: {other:?}"),
             }
         };
-        let broker = |numbers| Mode::Broker { marks_exit: true, numbers };
+        let broker = |route| Mode::Broker { marks_exit: true, route };
         let exec = decided("/api/sandboxes/1/exec/s");
-        assert_eq!(exec, (broker(Some(Arc::clone(&numbers))), "/sandboxes/1/exec/s".to_owned()));
+        assert_eq!(exec, (broker(Some(1)), "/sandboxes/1/exec/s".to_owned()));
         assert_eq!(decided("/agent/1"), (broker(None), "/agent/1".to_owned()));
         assert_eq!(decided("/raw/1"), (Mode::Stream, "/1".to_owned()));
     }

@@ -2,11 +2,10 @@
 //! knows of the way in.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::SandboxId;
-use crate::config::{AddressBook, BrokerConfig, DialConfig, HostHeader, OriginPolicy};
+use crate::config::{AddressBook, DialConfig, HostHeader, OriginPolicy};
 
 /// The sandbox of a request, and how the request looks there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,8 +118,9 @@ pub enum Mode {
     Broker {
         /// A worker's frame of completion means something here; in a terminal's output it does not.
         marks_exit: bool,
-        /// How such a session lives, where it is not as configured for all.
-        numbers: Option<Arc<BrokerConfig>>,
+        /// Which of the configured routes it is, whose numbers its sessions live by; none of them where it is not
+        /// given.
+        route: Option<usize>,
     },
 }
 

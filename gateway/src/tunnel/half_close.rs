@@ -63,6 +63,13 @@ impl Reason {
         Self::Operator,
     ];
 
+    /// Whether the pod is told by a reset: its sandbox is no more, and whoever has its address next must not find the
+    /// connection half open.
+    #[must_use]
+    pub(super) const fn resets_upstream(self) -> bool {
+        matches!(self, Self::SandboxGone)
+    }
+
     /// The name in logs and metrics.
     #[must_use]
     pub const fn label(self) -> &'static str {
@@ -164,7 +171,7 @@ impl HalfClose {
         match event {
             Event::Close(reason) => {
                 self.note(Side::Gateway, reason);
-                Action::Finish { reset: None }
+                Action::Finish { reset: reason.resets_upstream().then_some(Peer::Upstream) }
             }
             Event::Ended(peer, end) => {
                 match peer {
@@ -246,6 +253,8 @@ mod tests {
         let mut state = HalfClose::default();
         state.on(Event::Ended(Peer::Client, DirectionEnd::Fin));
         assert_eq!(state.on(Event::Close(Reason::Idle)), Action::Finish { reset: None });
+        let gone = HalfClose::default().on(Event::Close(Reason::SandboxGone));
+        assert_eq!(gone, Action::Finish { reset: Some(Peer::Upstream) }, "its address may be another's by now");
     }
 
     fn end() -> impl Strategy<Value = DirectionEnd> {

@@ -322,8 +322,7 @@ impl<'t> Session<'t> {
         self.jobs.spawn(async move { Done::Sweep { asked_in, values: values.await } });
     }
 
-    /// Ends the streams of sandboxes that have left or are stopped. What the sweep learned of the others is kept: they
-    /// need no HGET now.
+    /// Ends what sandboxes have open that left or are stopped. What it learns of the others is kept: they need no HGET.
     fn swept(&mut self, asked_in: u64, values: Values) {
         let now = std::time::Instant::now();
         for (id, held) in values {
@@ -331,18 +330,17 @@ impl<'t> Session<'t> {
             if said.is_none() && self.doubts(&id) {
                 continue;
             }
-            match self.shared().cache.store(&id, said, asked_in, now) {
-                None => tracing::info!(sandbox = %id, "the sandbox has left the directory; its streams are closed"),
-                Some(Err(NoEndpoint::Stopped)) => {
-                    tracing::info!(sandbox = %id, "the sandbox is stopped; its streams are closed");
-                }
+            let gone = match self.shared().cache.store(&id, said, asked_in, now) {
                 Some(Ok(located)) => {
                     self.task.live.located(&id, located.generation);
                     continue;
                 }
+                None => "it has left the directory",
+                Some(Err(NoEndpoint::Stopped)) => "it is stopped",
                 // An endpoint that may not be dialled ends nothing: its writer may have slipped.
                 Some(Err(_)) => continue,
-            }
+            };
+            tracing::info!(sandbox = %id, gone, "the sandbox's streams are closed");
             self.task.live.close(&id);
         }
     }
@@ -358,10 +356,7 @@ impl<'t> Session<'t> {
             Some(Some(State::Stopped)) => return Some(Err(NoEndpoint::Stopped)),
             Some(Some(State::Migrating)) => return Some(Err(NoEndpoint::Migrating)),
             // Whether it can be reached, the dial will tell.
-            Some(None) => {
-                let word = state.as_deref().unwrap_or_default();
-                self.complain(id, word, "the sandbox's state is unknown, and ignored", None);
-            }
+            Some(None) => self.complain(id, &state.unwrap_or_default(), "the sandbox's state is unknown", None),
             Some(Some(State::Running)) | None => {}
         }
         let value = endpoint?;

@@ -67,8 +67,12 @@ fn a_page_tries_again_only_where_that_may_help() {
         (400, None, false),
         (429, Some(5), true),
     ] {
-        let (_, body) = said(&Answer { status, retry_after, ..GONE }, Form::Page);
-        assert_eq!(!body.contains("data-retries=\"0\""), tries, "{status}");
+        let tries_again = |form| {
+            let (_, body) = said(&Answer { status, retry_after, ..GONE }, form);
+            !body.contains("data-retries=\"0\"")
+        };
+        assert_eq!(tries_again(Form::Page), tries, "{status}");
+        assert!(!tries_again(Form::PageOnce), "{status}");
     }
 }
 
@@ -84,7 +88,7 @@ fn a_page_escapes_every_text() {
 
 #[test]
 fn head_gets_the_same_head_alone() {
-    for form in [Form::Json, Form::Page] {
+    for form in [Form::Json, Form::Page, Form::PageOnce] {
         let (mut get, mut head) = (Vec::new(), Vec::new());
         failure(&GONE, form, false, "id-1", &mut get);
         failure(&GONE, form, true, "id-1", &mut head);

@@ -15,6 +15,8 @@ pub struct Caps {
     pub per_client: u32,
     /// Streams per sandbox.
     pub per_sandbox: u32,
+    /// A client's streams are counted with those of the same number here: caps of their own have places of their own.
+    pub counted_with: usize,
 }
 
 /// Which cap a new stream would exceed.
@@ -35,7 +37,7 @@ pub(super) struct Admission {
 
 #[derive(Default)]
 struct Admitted {
-    clients: HashMap<IpAddr, u32>,
+    clients: HashMap<(IpAddr, usize), u32>,
     sandboxes: HashMap<SandboxId, u32>,
 }
 
@@ -50,10 +52,11 @@ impl Admission {
         sandbox: &SandboxId,
         caps: Caps,
     ) -> Result<Permit, AdmitError> {
-        let Caps { per_client, per_sandbox } = caps;
+        let Caps { per_client, per_sandbox, counted_with } = caps;
+        let key = (client, counted_with);
         let mut admitted = locked(&self.admitted);
         if per_client > 0 {
-            let count = admitted.clients.entry(client).or_default();
+            let count = admitted.clients.entry(key).or_default();
             if *count >= per_client {
                 return Err(AdmitError::Client(per_client));
             }
@@ -62,7 +65,9 @@ impl Admission {
         if per_sandbox > 0 {
             let count = admitted.sandboxes.entry(sandbox.clone()).or_default();
             if *count >= per_sandbox {
-                release(&mut admitted.clients, &client);
+                if per_client > 0 {
+                    release(&mut admitted.clients, &key);
+                }
                 return Err(AdmitError::Sandbox(per_sandbox));
             }
             *count += 1;
@@ -74,7 +79,7 @@ impl Admission {
     pub(super) fn admit_existing(self: &Arc<Self>, client: IpAddr, sandbox: &SandboxId, caps: Caps) -> Permit {
         let mut admitted = locked(&self.admitted);
         if caps.per_client > 0 {
-            *admitted.clients.entry(client).or_default() += 1;
+            *admitted.clients.entry((client, caps.counted_with)).or_default() += 1;
         }
         if caps.per_sandbox > 0 {
             *admitted.sandboxes.entry(sandbox.clone()).or_default() += 1;
@@ -118,11 +123,11 @@ impl Drop for Permit {
         if !self.is_bound() {
             return;
         }
-        let Caps { per_client, per_sandbox } = self.caps;
+        let Caps { per_client, per_sandbox, counted_with } = self.caps;
         // What was not counted is not counted out: others may have been admitted under another cap.
         let mut admitted = locked(&self.admission.admitted);
         if per_client > 0 {
-            release(&mut admitted.clients, &self.client);
+            release(&mut admitted.clients, &(self.client, counted_with));
         }
         if per_sandbox > 0 {
             release(&mut admitted.sandboxes, &self.sandbox);
