@@ -171,6 +171,12 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
+/// The places of each descriptor table, shared by the workers that have the same one.
+fn tables(config: &Config, capacity: &Capacity) -> Vec<Table> {
+    let sharing = config.workers.get() / capacity.tables;
+    (0..capacity.tables).map(|_| Table::new(capacity.per_table, sharing)).collect()
+}
+
 async fn control(
     config: Config,
     capacity: Capacity,
@@ -197,8 +203,7 @@ async fn control(
     let splicer = spliced.as_ref().map(|spliced| Arc::clone(spliced.splicer()));
     metrics.streams().set_totals(Arc::new(Totals { live: Arc::clone(&live), splicer: splicer.clone() }));
     let connections_max = connections_max(&config, capacity);
-    let sharing = config.workers.get() / capacity.tables;
-    let tables = (0..capacity.tables).map(|_| Table::new(capacity.per_table, sharing)).collect();
+    let tables = tables(&config, &capacity);
     let shared = Arc::new(Shared {
         instance: instance(),
         config,

@@ -229,11 +229,7 @@ pub async fn run(tunnel: Tunnel, plan: &Plan, stream: &StreamGuard) -> Conclusio
                 Splicing::Done(place) => return Conclusion::Spliced(place),
                 Splicing::NotQuiet(_) => {
                     busy += 1;
-                    // Not even force has helped: it must not cost a retransmission each second.
-                    if busy > packet::BUSY_MAX {
-                        damping.demoted(Duration::ZERO);
-                    }
-                    stream.promote_after(Some(damping.quiet_needed()));
+                    try_later(stream, &mut damping, busy);
                     continue;
                 }
                 // What does not fit once will not fit again.
@@ -273,6 +269,15 @@ pub async fn run(tunnel: Tunnel, plan: &Plan, stream: &StreamGuard) -> Conclusio
         kernel.leave(&sides, stream);
     }
     Conclusion::Ended(ended)
+}
+
+/// Has a stream asked again that was not quiet, `busy` times by now.
+fn try_later(stream: &StreamGuard, damping: &mut Damping, busy: u32) {
+    // Not even force has helped: it must not cost a retransmission each second.
+    if busy > packet::BUSY_MAX {
+        damping.demoted(Duration::ZERO);
+    }
+    stream.promote_after(Some(damping.quiet_needed()));
 }
 
 /// Leaves a stream whose pumps rest to `sockmap` until it comes back; `None` where it does not get there.
