@@ -228,9 +228,7 @@ async fn control(
     let sockets = listeners.iter().map(|worker| worker.iter().map(AsRawFd::as_raw_fd).collect()).collect();
     let parting = Parting::new(sockets, admin.as_raw_fd(), capacity.own_tables);
     let mut workers = Workers::start(&shared, backend, parting, listeners).await?;
-    if let Some(spliced) = spliced {
-        spliced.watch(Arc::clone(&live));
-    }
+    spliced.into_iter().for_each(|spliced| spliced.watch(Arc::clone(&live)));
     task.start();
     if let Some(resolving) = resolving {
         tokio::spawn(resolving.run());

@@ -239,12 +239,7 @@ pub async fn run(tunnel: Tunnel, plan: &Plan, stream: &StreamGuard) -> Conclusio
         let began = stream.age();
         let Some(left) = offloaded(&mut sides, plan, stream).await else { continue };
         match left {
-            Left::Closed(reason) => {
-                if reason.resets_upstream() {
-                    sides.of(Peer::Upstream).reset_on_close();
-                }
-                break Ended { side: Side::Gateway, reason };
-            }
+            Left::Closed(reason) => break closed(&sides, reason),
             // One side has ended or failed: the user path finds out how, and tells the other.
             Left::PeerEnded => stream.promote_after(None),
             // The sweeper asks again.
@@ -278,6 +273,14 @@ fn try_later(stream: &StreamGuard, damping: &mut Damping, busy: u32) {
         damping.demoted(Duration::ZERO);
     }
     stream.promote_after(Some(damping.quiet_needed()));
+}
+
+/// Ends a stream for a reason of the gateway's own.
+fn closed(sides: &Sides, reason: Reason) -> Ended {
+    if reason.resets_upstream() {
+        sides.of(Peer::Upstream).reset_on_close();
+    }
+    Ended { side: Side::Gateway, reason }
 }
 
 /// Leaves a stream whose pumps rest to `sockmap` until it comes back; `None` where it does not get there.
