@@ -233,8 +233,12 @@ pub async fn run(tunnel: Tunnel, plan: &Plan, stream: &StreamGuard) -> Conclusio
                     if busy > packet::BUSY_MAX {
                         damping.demoted(Duration::ZERO);
                     }
-                    stream.promote_after(Some(damping.quiet_needed()));
-                    continue;
+                    // Sockets that are never silent are better in the kernel than here.
+                    if busy <= packet::BUSY_MAX || plan.kernel.is_none() {
+                        stream.promote_after(Some(damping.quiet_needed()));
+                        continue;
+                    }
+                    splicer = None;
                 }
                 // What does not fit once will not fit again.
                 Splicing::Refused(_) => splicer = None,
