@@ -227,9 +227,7 @@ async fn control(
         spliced.watch(Arc::clone(&live));
     }
     task.start();
-    if let Some(resolving) = resolving {
-        tokio::spawn(resolving.run());
-    }
+    let _resolving = resolving.map(|resolving| tokio::spawn(resolving.run()));
     tokio::spawn(async move {
         if let Err(error) = admin::serve(admin, state).await {
             tracing::error!(%error, "the admin listener failed");

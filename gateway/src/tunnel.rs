@@ -229,13 +229,7 @@ pub async fn run(tunnel: Tunnel, plan: &Plan, stream: &StreamGuard) -> Conclusio
                 Splicing::Done(place) => return Conclusion::Spliced(place),
                 Splicing::NotQuiet(_) => {
                     busy += 1;
-                    // Not even force has helped: it must not cost a retransmission each second.
-                    if busy > packet::BUSY_MAX {
-                        damping.demoted(Duration::ZERO);
-                    }
-                    // Sockets that are never silent are better in the kernel than here.
-                    if busy <= packet::BUSY_MAX || plan.kernel.is_none() {
-                        stream.promote_after(Some(damping.quiet_needed()));
+                    if tries_again(busy, &mut damping, plan, stream) {
                         continue;
                     }
                     splicer = None;
@@ -277,6 +271,20 @@ pub async fn run(tunnel: Tunnel, plan: &Plan, stream: &StreamGuard) -> Conclusio
         kernel.leave(&sides, stream);
     }
     Conclusion::Ended(ended)
+}
+
+/// Whether a stream that was too busy to be spliced `busy` times is to keep its sockets until it is asked again.
+fn tries_again(busy: u32, damping: &mut Damping, plan: &Plan, stream: &StreamGuard) -> bool {
+    // Not even force has helped: it must not cost a retransmission each second.
+    if busy > packet::BUSY_MAX {
+        damping.demoted(Duration::ZERO);
+    }
+    // Sockets that are never silent are better in the kernel than here.
+    let again = busy <= packet::BUSY_MAX || plan.kernel.is_none();
+    if again {
+        stream.promote_after(Some(damping.quiet_needed()));
+    }
+    again
 }
 
 /// Leaves a stream whose pumps rest to `sockmap` until it comes back; `None` where it does not get there.
