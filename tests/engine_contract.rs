@@ -6,7 +6,6 @@ mod pipes;
 mod pressure;
 
 use std::net::Shutdown;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use gateway_tests::bridge::{Bridge, Path};
@@ -75,35 +74,6 @@ fn auto_reaches_packet() {
     }
     let moved = || bridge.gateway.metric("gateway_stream_bytes_total", &[("engine", "packet")]).unwrap();
     until("the bytes to be counted", PATIENCE, || (moved() == 10_000.0).then_some(())).unwrap();
-}
-
-/// Ends that never fall silent leave no instant in which nothing is on its way; they are held for one in the end.
-#[test]
-fn a_stream_that_is_never_quiet_loses_its_sockets_as_well() {
-    for path in PATHS.into_iter().filter(|path| path.engine == "packet" && !path.is_missing()) {
-        let bridge = Bridge::start(path, |gateway| gateway).unwrap();
-        let ends = bridge.stream_at_once().unwrap();
-        let is_over = AtomicBool::new(false);
-        thread::scope(|scope| {
-            let talking = scope.spawn(|| {
-                let mut seed = 0;
-                while !is_over.load(Ordering::Relaxed) {
-                    for (mut one, mut other) in [(&ends.client, &ends.pod), (&ends.pod, &ends.client)] {
-                        std::io::Write::write_all(&mut one, &Pattern::new(seed).take(10)).unwrap();
-                        let mut heard = [0; 10];
-                        std::io::Read::read_exact(&mut other, &mut heard).unwrap();
-                        assert_eq!(heard[..], Pattern::new(seed).take(10));
-                        seed += 1;
-                    }
-                }
-            });
-            let spliced =
-                until("the stream to lose its sockets", PATIENCE, || (opened(&bridge, path) == 1.0).then_some(()));
-            is_over.store(true, Ordering::Relaxed);
-            talking.join().unwrap();
-            spliced.unwrap();
-        });
-    }
 }
 
 on_every_path!(chunks_of_any_size, bytes_behind_both_heads, dribble, counts_are_exact);

@@ -230,9 +230,7 @@ async fn control(
     let mut workers = Workers::start(&shared, backend, parting, listeners).await?;
     spliced.into_iter().for_each(|spliced| spliced.watch(Arc::clone(&live)));
     task.start();
-    if let Some(resolving) = resolving {
-        tokio::spawn(resolving.run());
-    }
+    let _resolving = resolving.map(|resolving| tokio::spawn(resolving.run()));
     tokio::spawn(async move {
         if let Err(error) = admin::serve(admin, state).await {
             tracing::error!(%error, "the admin listener failed");

@@ -229,8 +229,10 @@ pub async fn run(tunnel: Tunnel, plan: &Plan, stream: &StreamGuard) -> Conclusio
                 Splicing::Done(place) => return Conclusion::Spliced(place),
                 Splicing::NotQuiet(_) => {
                     busy += 1;
-                    try_later(stream, &mut damping, busy);
-                    continue;
+                    if tries_again(busy, &mut damping, plan, stream) {
+                        continue;
+                    }
+                    splicer = None;
                 }
                 // What does not fit once will not fit again.
                 Splicing::Refused(_) => splicer = None,
@@ -266,13 +268,18 @@ pub async fn run(tunnel: Tunnel, plan: &Plan, stream: &StreamGuard) -> Conclusio
     Conclusion::Ended(ended)
 }
 
-/// Has a stream asked again that was not quiet, `busy` times by now.
-fn try_later(stream: &StreamGuard, damping: &mut Damping, busy: u32) {
+/// Whether a stream that was too busy to be spliced `busy` times is to keep its sockets until it is asked again.
+fn tries_again(busy: u32, damping: &mut Damping, plan: &Plan, stream: &StreamGuard) -> bool {
     // Not even force has helped: it must not cost a retransmission each second.
     if busy > packet::BUSY_MAX {
         damping.demoted(Duration::ZERO);
     }
-    stream.promote_after(Some(damping.quiet_needed()));
+    // Sockets that are never silent are better in the kernel than here.
+    let again = busy <= packet::BUSY_MAX || plan.kernel.is_none();
+    if again {
+        stream.promote_after(Some(damping.quiet_needed()));
+    }
+    again
 }
 
 /// Ends a stream for a reason of the gateway's own.

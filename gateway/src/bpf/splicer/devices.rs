@@ -15,6 +15,13 @@ pub(super) struct Device {
     is_loopback: bool,
 }
 
+impl Device {
+    /// Whether there still is an interface with this name and number.
+    pub(super) fn is_there(&self) -> bool {
+        if_nametoindex(self.name.as_str()) == Ok(self.index)
+    }
+}
+
 /// Those with the program on them.
 pub(super) struct Devices(Vec<Device>);
 
@@ -70,7 +77,9 @@ pub(super) fn hooked(names: &[String]) -> io::Result<Vec<Device>> {
         });
         Ok(Device { name, index, is_loopback })
     };
-    wanted.into_iter().map(device).collect()
+    let devices = wanted.into_iter().map(device);
+    // Of those that nobody has named, one that has gone meanwhile is no mistake.
+    if names.is_empty() { Ok(devices.filter_map(Result::ok).collect()) } else { devices.collect() }
 }
 
 #[cfg(test)]

@@ -87,7 +87,11 @@ pub(super) fn attach(ebpf: &mut Ebpf, state: &StateDir, devices: &[Device]) -> R
     }
     for device in devices.iter().filter(|device| !hooked.contains(&device.index)) {
         let path = state.links().join(device.index.to_string());
-        hook(program, &device.name, &path).map_err(|source| on_interface(&device.name, source))?;
+        match hook(program, &device.name, &path) {
+            // Interfaces of containers come and go at any time.
+            Err(error) if !device.is_there() => tracing::debug!(%error, device = device.name, "an interface has gone"),
+            hooked => hooked.map_err(|source| on_interface(&device.name, source))?,
+        }
     }
     tell(program, state).map_err(|source| on_interface("the state directory", source))
 }
