@@ -6,6 +6,7 @@
 
 pub(crate) mod client;
 pub(crate) mod crowd;
+mod frame;
 pub(crate) mod pattern;
 pub(crate) mod pod;
 pub(crate) mod size;

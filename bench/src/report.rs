@@ -108,7 +108,7 @@ fn table(out: &mut String, case: &CaseResult, figures: &[Figure], samples: fn(&S
     *out += &"---:|".repeat(figures.len());
     *out += "---|\n";
     let costs = |series| samples(series).iter().map(|sample| sample.cpu_micros).collect::<Vec<f64>>();
-    for series in &case.series {
+    for series in case.series.iter().filter(|series| !samples(series).is_empty()) {
         let _ = write!(out, "| {} |", series.subject);
         for (_, figure) in figures {
             let _ = write!(out, " {:.1} |", value(samples(series), figure));

@@ -21,6 +21,8 @@ pub(crate) struct Scene<'a> {
     pub(crate) pods: &'a [SocketAddr],
     /// Workers, threads or processes that a subject may spread its work over.
     pub(crate) workers: usize,
+    /// Whether visitors load pages, too, and not streams alone.
+    pub(crate) has_pages: bool,
     /// How many sandboxes there are, from number 0 on; at least as many as pods.
     pub(crate) sandboxes: usize,
     /// The server whose hash `vnc_sandboxes` has all of them, for subjects that ask one. Where there is none, those
@@ -66,6 +68,8 @@ pub(crate) struct Running {
     pub(crate) addresses: Vec<SocketAddr>,
     /// The process that leads the subject's group; `None` where there is none.
     pub(crate) leader: Option<Pid>,
+    /// Where it ends WebSocket, and pods get what is in the frames: how many streams it may have, each with a process.
+    pub(crate) frames_on: Option<usize>,
     /// How its table is changed while it runs, where it has one, and asks no Redis.
     pub(crate) table: Option<Table>,
     /// What ends with the subject.
@@ -76,6 +80,17 @@ pub(crate) struct Running {
 pub(crate) type Table = Arc<dyn Fn(&str, SocketAddr) -> Result<()> + Send + Sync>;
 
 impl Running {
+    /// Whether it can have so many streams.
+    pub(crate) fn holds(&self, streams: usize) -> bool {
+        self.frames_on.is_none_or(|most| streams <= most)
+    }
+
+    /// Whether the open loop's rate is one that it can keep, too. A process for each stream is slower than the others by
+    /// more than they should have to wait for.
+    pub(crate) fn sets_pace(&self) -> bool {
+        self.frames_on.is_none()
+    }
+
     /// Those that its processor time and memory are read from: all of its process group, some of which may be new.
     pub(crate) fn pids(&self) -> Result<Vec<Pid>> {
         self.leader.map_or(Ok(Vec::new()), group::members)
@@ -110,7 +125,7 @@ impl Subject for Direct {
 
     fn start(&self, scene: &Scene) -> Result<Started> {
         let addresses = scene.pods.to_vec();
-        Ok(Started::Running(Running { addresses, leader: None, table: None, _parts: Box::new(()) }))
+        Ok(Started::Running(Running { addresses, leader: None, frames_on: None, table: None, _parts: Box::new(()) }))
     }
 }
 
@@ -145,7 +160,7 @@ impl Subject for Engine {
         let quiet = ["--log-level", "info,access=off,stream=off", "--workers", &workers];
         let gateway = builder.args(["--engine", self.engine, "--io", self.io]).args(quiet).start()?;
         let (addresses, leader) = (vec![gateway.addr()], Some(gateway.pid()));
-        Ok(Started::Running(Running { addresses, leader, table: None, _parts: Box::new(gateway) }))
+        Ok(Started::Running(Running { addresses, leader, frames_on: None, table: None, _parts: Box::new(gateway) }))
     }
 }
 

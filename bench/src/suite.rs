@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::analysis::median;
 use crate::congestion;
 use crate::load::Run;
-use crate::load::crowd::{Crowd, Helper};
+use crate::load::crowd::{Crowd, Helper, Target};
 use crate::load::size::Size;
 use crate::scenario::{Case, LEADERS};
 use crate::subject::{Running, Scene, Started, Subject, sandbox_id};
@@ -123,6 +123,7 @@ pub(crate) type Contender = (String, Running);
 pub(crate) struct Stage {
     pub(crate) network: Network,
     pub(crate) pods: Vec<SocketAddr>,
+    has_pages: bool,
     helpers: Vec<Helper>,
     pub(crate) subjects: Vec<Contender>,
 }
@@ -135,13 +136,15 @@ impl Stage {
     pub(crate) fn of_pods(network: &Network, role: &str) -> Result<Self> {
         let mut helpers = (0..processors()).map(|_| Helper::pod(network, role)).collect::<Result<Vec<_>>>()?;
         let pods = helpers.iter_mut().map(|pod| Ok(pod.line()?.parse()?)).collect::<Result<Vec<SocketAddr>>>()?;
-        Ok(Self { network: network.clone(), pods, helpers, subjects: Vec::new() })
+        let has_pages = role == "web-pod";
+        Ok(Self { network: network.clone(), pods, has_pages, helpers, subjects: Vec::new() })
     }
 
     /// What is to be served before these pods, by as many sandboxes, or one per pod.
     pub(crate) fn scene(&self, sandboxes: usize, redis: Option<SocketAddr>) -> Scene<'_> {
         let sandboxes = sandboxes.max(self.pods.len());
-        Scene { listen: self.network.gateway(), pods: &self.pods, workers: processors(), sandboxes, redis }
+        let (listen, workers) = (self.network.gateway(), processors());
+        Scene { listen, pods: &self.pods, workers, has_pages: self.has_pages, sandboxes, redis }
     }
 
     /// Starts the subjects before the pods.
@@ -167,10 +170,20 @@ impl Stage {
         Ok(())
     }
 
-    /// Those that take part in a case: everybody, or [`LEADERS`] only.
-    pub(crate) fn field(&self, is_everybody: bool) -> Vec<&Contender> {
-        let takes_part = |(name, _): &&Contender| is_everybody || LEADERS.contains(&name.as_str());
+    /// Those that take part in a case of so many streams: everybody who can have them, or [`LEADERS`] only.
+    pub(crate) fn field(&self, is_everybody: bool, streams: usize) -> Vec<&Contender> {
+        let is_wanted = |name: &str| is_everybody || LEADERS.contains(&name);
+        let takes_part = |(name, running): &&Contender| is_wanted(name) && running.holds(streams);
         self.subjects.iter().filter(takes_part).collect()
+    }
+
+    /// Those that cannot have so many streams, with the reason.
+    fn left_out(&self, streams: usize) -> impl Iterator<Item = (String, String)> {
+        let too_many = self.subjects.iter().filter(move |(_, running)| !running.holds(streams));
+        too_many.map(|(name, running)| {
+            let most = running.frames_on.unwrap_or_default();
+            (format!("{name}, where there are more than {most} streams"), "it has a process for each".to_owned())
+        })
     }
 
     pub(crate) fn pod_pids(&self) -> impl Iterator<Item = Pid> {
@@ -178,10 +191,11 @@ impl Stage {
     }
 
     /// Where the n-th stream through a subject goes.
-    fn target(&self, running: &Running, stream: usize) -> (SocketAddr, String) {
+    fn target(&self, running: &Running, stream: usize) -> Target {
         // By twos, so that the streams of each client process reach every pod.
         let pod = stream / processors() % self.pods.len();
-        (running.addresses[pod % running.addresses.len()], sandbox_id(pod))
+        let to = running.addresses[pod % running.addresses.len()];
+        Target { to, sandbox: sandbox_id(pod), is_framed: running.frames_on.is_some() }
     }
 }
 
@@ -219,7 +233,7 @@ fn measure(stage: &Stage, field: &[&Contender], case: &Case, effort: Effort) -> 
     for round in 0..effort.rounds {
         turn(stage, field, (&mut crowds, &closed), round, |index, sample| series[index].closed.push(sample))?;
         if case.is_paced {
-            paced.per_second.get_or_insert_with(|| PACE * slowest(&series));
+            paced.per_second.get_or_insert_with(|| PACE * slowest(field, &series));
             turn(stage, field, (&mut crowds, &paced), round, |index, sample| series[index].paced.push(sample))?;
         }
     }
@@ -236,13 +250,17 @@ fn turn(
 ) -> Result<()> {
     for place in 0..crowds.len() {
         let index = (place + round) % crowds.len();
+        if run.per_second.is_some() && !field[index].1.sets_pace() {
+            continue;
+        }
         let load = (slice::from_mut(&mut crowds[index]), slice::from_ref(run));
         keep(index, phase(stage, field[index], load, 1, &[])?.sample());
     }
     Ok(())
 }
 
-fn slowest(series: &[Series]) -> f64 {
-    let rates = series.iter().map(|series| median(&series.closed.iter().map(|s| s.per_second).collect::<Vec<_>>()));
-    rates.fold(f64::INFINITY, f64::min)
+fn slowest(field: &[&Contender], series: &[Series]) -> f64 {
+    let median = |series: &Series| median(&series.closed.iter().map(|s| s.per_second).collect::<Vec<_>>());
+    let pairs = field.iter().zip(series).filter(|((_, running), _)| running.sets_pace());
+    pairs.map(|(_, series)| median(series)).fold(f64::INFINITY, f64::min)
 }

@@ -230,3 +230,64 @@ fn the_pod_answers_what_the_client_asks_for() {
         assert!(count(&tally, |_| true) >= 20, "{up} {down}: {tally:?}");
     }
 }
+
+/// Somebody who ends WebSocket before a pod, for one stream: what is in frames goes on, and comes back in frames.
+fn ending_websocket(pod: SocketAddr) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        let (mut client, _) = listener.accept().unwrap();
+        let head = read_head(&mut client).unwrap();
+        assert!(head.starts_with("GET /websockify?token=37579 "), "{head}");
+        client.write_all(pod::ANSWER).unwrap();
+        let pod = TcpStream::connect(pod).unwrap();
+        let (from_pod, to_client) = (pod.try_clone().unwrap(), client.try_clone().unwrap());
+        thread::spawn(move || wrap(from_pod, to_client));
+        unwrap(client, pod);
+    });
+    address
+}
+
+fn unwrap(mut client: TcpStream, mut pod: TcpStream) {
+    let mut head = [0; 2];
+    while client.read_exact(&mut head).is_ok() {
+        assert_eq!((head[0], head[1] & 0x80), (0x82, 0x80));
+        let mut long = [0; 8];
+        let length = match head[1] & 0x7f {
+            126 => client.read_exact(&mut long[6..]).map(|()| u64::from_be_bytes(long)).unwrap(),
+            127 => client.read_exact(&mut long).map(|()| u64::from_be_bytes(long)).unwrap(),
+            short => short.into(),
+        };
+        let mut payload = vec![0; 4 + usize::try_from(length).unwrap()];
+        client.read_exact(&mut payload).unwrap();
+        let (mask, payload) = payload.split_at_mut(4);
+        payload.iter_mut().zip(mask.iter().cycle()).for_each(|(byte, mask)| *byte ^= mask);
+        pod.write_all(payload).unwrap();
+    }
+}
+
+fn wrap(mut pod: TcpStream, mut client: TcpStream) {
+    let mut buffer = [0; 3000];
+    while let Ok(count @ 1..) = pod.read(&mut buffer) {
+        let length = u16::try_from(count).unwrap().to_be_bytes();
+        let short = [0x82, u8::try_from(count).unwrap_or(0)];
+        let head = if count < 126 { short.to_vec() } else { vec![0x82, 126, length[0], length[1]] };
+        if client.write_all(&[&head[..], &buffer[..count]].concat()).is_err() {
+            return;
+        }
+    }
+}
+
+#[test]
+fn messages_can_be_frames_that_somebody_takes_apart() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || pod::serve(&listener));
+    let mut client = Client::new().unwrap();
+    client.open_framed(ending_websocket(address), "37579", 4711).unwrap();
+    for (up, down) in [(16, 16), (200, 5000), (70_000, 100)] {
+        let down = Size::Exactly(down);
+        let tally = client.run(&Run { up, down, millis: 100, ..Run::default() }).unwrap();
+        assert!(count(&tally, |_| true) > 0, "{up} {down:?}: {tally:?}");
+    }
+}

@@ -78,7 +78,7 @@ pub(crate) fn measure(
     stage.start(subjects, (sandboxes, Some(redis.address())), skipped)?;
     let mut crowds = Vec::new();
     let mut series = Vec::new();
-    let field = stage.field(true);
+    let field = stage.field(true, 0);
     for (name, running) in &field {
         let processes = processors();
         let mut crowd = Crowd::start(&stage.network, processes)?;

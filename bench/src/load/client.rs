@@ -14,6 +14,7 @@ use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::time::TimeSpec;
 
+use super::frame::{Frames, Head};
 use super::pattern::{PIECE_BYTES, Pattern};
 use super::size::{Sizes, mixed};
 use super::{HEADER_BYTES, Run, Tally, UP_OFFSET, steps};
@@ -47,11 +48,13 @@ pub(crate) struct Client {
 struct Stream {
     socket: TcpStream,
     seed: u64,
+    /// Those of the answers, where messages are frames.
+    frames: Option<Frames>,
     /// Messages that were intended, sent in full, and answered.
     intended: u64,
     sent: u64,
     answered: u64,
-    /// Bytes of the message that is being sent.
+    /// Bytes of the message that is being sent, the head of its frame included.
     out: usize,
     /// Bytes of the answer that is being received.
     into: usize,
@@ -91,11 +94,20 @@ impl Client {
 
     /// Establishes one more stream, to `sandbox`; no other client process may use the same `seed`.
     pub(crate) fn open(&mut self, to: SocketAddr, sandbox: &str, seed: u32) -> Result<()> {
+        self.establish(to, &format!("/vnc/{sandbox}/websockify"), seed, None)
+    }
+
+    /// The same through somebody who ends WebSocket: messages are frames, and the sandbox is a token.
+    pub(crate) fn open_framed(&mut self, to: SocketAddr, sandbox: &str, seed: u32) -> Result<()> {
+        self.establish(to, &format!("/websockify?token={sandbox}"), seed, Some(Frames::default()))
+    }
+
+    fn establish(&mut self, to: SocketAddr, target: &str, seed: u32, frames: Option<Frames>) -> Result<()> {
         let mut socket = TcpStream::connect_timeout(&to, OPEN_MAX).context("connect")?;
         socket.set_read_timeout(Some(OPEN_MAX))?;
         socket.set_nodelay(true)?;
         let request = format!(
-            "GET /vnc/{sandbox}/websockify HTTP/1.1\r\nHost: {to}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+            "GET {target} HTTP/1.1\r\nHost: {to}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         );
         socket.write_all(request.as_bytes())?;
@@ -104,7 +116,7 @@ impl Client {
         socket.set_nonblocking(true)?;
         let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLET;
         self.epoll.add(&socket, EpollEvent::new(flags, self.streams.len() as u64))?;
-        self.streams.push(Stream::new(socket, u64::from(seed)));
+        self.streams.push(Stream { frames, ..Stream::new(socket, u64::from(seed)) });
         self.due.reserve(self.streams.len());
         Ok(())
     }
@@ -205,6 +217,7 @@ impl Stream {
         Self {
             socket,
             seed,
+            frames: None,
             intended: 0,
             sent: 0,
             answered: 0,
@@ -225,6 +238,8 @@ impl Stream {
     /// Sends what is intended, as far as the socket takes it.
     fn send(&mut self, pattern: &Pattern, course: &Course) -> Result<()> {
         let up = course.run.up as usize;
+        let frame = self.frames.as_ref().map_or(Head::NONE, |_| Head::of(course.run.up));
+        let frame = frame.as_slice();
         while self.sent < self.intended && !(course.run.is_pull && self.sent > self.answered) {
             let seed = u32::try_from(self.seed)?;
             let mut header = [0; HEADER_BYTES];
@@ -233,13 +248,14 @@ impl Stream {
             {
                 field.copy_from_slice(&number.to_be_bytes());
             }
-            let header = &header[self.out.min(HEADER_BYTES)..];
-            let body = pattern.at(self.seed + UP_OFFSET + self.up_position, up - self.out.max(HEADER_BYTES));
-            match self.socket.write_vectored(&[IoSlice::new(header), IoSlice::new(body)]) {
+            let (before, out) = (&frame[self.out.min(frame.len())..], self.out.saturating_sub(frame.len()));
+            let header = &header[out.min(HEADER_BYTES)..];
+            let body = pattern.at(self.seed + UP_OFFSET + self.up_position, up - out.max(HEADER_BYTES));
+            match self.socket.write_vectored(&[IoSlice::new(before), IoSlice::new(header), IoSlice::new(body)]) {
                 Ok(count) => {
-                    self.up_position += count.saturating_sub(header.len()) as u64;
+                    self.up_position += count.saturating_sub(before.len() + header.len()) as u64;
                     self.out += count;
-                    if self.out == up {
+                    if self.out == frame.len() + up {
                         self.out = 0;
                         self.sent += 1;
                     }
@@ -269,9 +285,13 @@ impl Stream {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(error).context("receive"),
             };
-            ensure!(pattern.matches(self.seed + self.down_position, &buffer[..count]), "a wrong byte in an answer");
-            self.down_position += count as u64;
-            self.into += count;
+            let bytes = match &mut self.frames {
+                None => count,
+                Some(frames) => frames.strip(&mut buffer[..count])?,
+            };
+            ensure!(pattern.matches(self.seed + self.down_position, &buffer[..bytes]), "a wrong byte in an answer");
+            self.down_position += bytes as u64;
+            self.into += bytes;
             left = left.saturating_sub(count);
             let now = course.now();
             loop {

@@ -16,11 +16,20 @@ use crate::topology::Network;
 use crate::web::visitor::Visitors;
 use crate::web::{self, Plan};
 
+/// Where a stream goes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Target {
+    pub(crate) to: SocketAddr,
+    pub(crate) sandbox: String,
+    /// Whether messages are WebSocket frames, because somebody on the way takes them apart.
+    pub(crate) is_framed: bool,
+}
+
 /// What a client process is told.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Order {
-    /// Streams, each with an address, a sandbox and a seed.
-    Open(Vec<(SocketAddr, String, u32)>),
+    /// Streams, each with a seed.
+    Open(Vec<(Target, u32)>),
     /// To be visitors from now on, instead of a client with streams.
     Visit(Plan),
     Run(Run),
@@ -66,10 +75,11 @@ pub(crate) fn obey() -> Result<()> {
 }
 
 /// As many of the streams as there can be.
-fn open(client: &mut Client, streams: &[(SocketAddr, String, u32)]) -> Opened {
+fn open(client: &mut Client, streams: &[(Target, u32)]) -> Opened {
     let mut opened = Opened::default();
-    for (to, sandbox, seed) in streams {
-        if let Err(error) = client.open(*to, sandbox, *seed) {
+    for (Target { to, sandbox, is_framed }, seed) in streams {
+        let open = if *is_framed { Client::open_framed } else { Client::open };
+        if let Err(error) = open(client, *to, sandbox, *seed) {
             opened.refused = Some(format!("{error:#}"));
             break;
         }
@@ -179,8 +189,8 @@ impl Crowd {
         self.clients.iter().map(Helper::pid)
     }
 
-    /// Establishes `count` more streams; the n-th goes to the address and the sandbox that `target` gives for n.
-    pub(crate) fn open(&mut self, count: usize, target: impl Fn(usize) -> (SocketAddr, String)) -> Result<()> {
+    /// Establishes `count` more streams; the n-th goes where `target` says for n.
+    pub(crate) fn open(&mut self, count: usize, target: impl Fn(usize) -> Target) -> Result<()> {
         match self.open_most(count, target)?.refused {
             None => Ok(()),
             Some(why) => bail!("the load failed: {why}"),
@@ -188,13 +198,12 @@ impl Crowd {
     }
 
     /// The same, and where not all can be had, as many as there are.
-    pub(crate) fn open_most(&mut self, count: usize, target: impl Fn(usize) -> (SocketAddr, String)) -> Result<Opened> {
+    pub(crate) fn open_most(&mut self, count: usize, target: impl Fn(usize) -> Target) -> Result<Opened> {
         let mut shares: Vec<Vec<_>> = self.clients.iter().map(|_| Vec::new()).collect();
         let clients = shares.len();
         for index in 0..count {
-            let (to, sandbox) = target(index);
             self.seed += 1;
-            shares[index % clients].push((to, sandbox, self.seed));
+            shares[index % clients].push((target(index), self.seed));
         }
         for (client, share) in self.clients.iter_mut().zip(shares) {
             client.order(&Order::Open(share))?;

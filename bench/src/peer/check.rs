@@ -3,7 +3,7 @@
 //! No test of cargo's, since the peers are installed for the bench alone.
 
 use std::io::{self, Write as _};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -15,6 +15,8 @@ use nix::sys::signal::kill;
 use nix::unistd::Pid;
 
 use super::{PEERS, Peer, nginx};
+use crate::load::size::Size;
+use crate::load::{self, Run};
 use crate::subject::{Running, Scene, Started, Subject, Table, sandbox_id};
 use crate::topology;
 
@@ -55,10 +57,12 @@ pub(crate) fn run() -> Result<()> {
 }
 
 fn check(peer: &Peer) -> Result<String> {
+    if peer.frames_on.is_some() {
+        return check_frames(peer);
+    }
     let pods = [pod("first")?, pod("second")?];
     let addresses = pods.each_ref().map(Pod::address);
-    let listen = Ipv4Addr::LOCALHOST.into();
-    let running = match peer.start(&Scene { listen, pods: &addresses, workers: 2, sandboxes: 2, redis: None })? {
+    let running = match peer.start(&scene(&addresses))? {
         Started::Skipped(reason) => return Ok(format!("skipped: {reason}")),
         Started::Running(running) => running,
     };
@@ -84,6 +88,35 @@ fn check(peer: &Peer) -> Result<String> {
     ensure!(std::net::TcpStream::connect(address).is_err(), "somebody still listens on its port");
     let cookie = if peer.by_cookie { "path and cookie" } else { "path only" };
     Ok(format!("works by {cookie}; {processes} processes; 20 requests took {kept} connections to the pod"))
+}
+
+fn scene(pods: &[SocketAddr]) -> Scene<'_> {
+    let listen = Ipv4Addr::LOCALHOST.into();
+    Scene { listen, pods, workers: 2, has_pages: false, sandboxes: pods.len(), redis: None }
+}
+
+/// One that ends WebSocket: our own clients and pods talk through it, and every byte is looked at.
+fn check_frames(peer: &Peer) -> Result<String> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let pods = [listener.local_addr()?];
+    std::thread::spawn(move || load::pod::serve(&listener));
+    let running = match peer.start(&scene(&pods))? {
+        Started::Skipped(reason) => return Ok(format!("skipped: {reason}")),
+        Started::Running(running) => running,
+    };
+    let mut client = load::client::Client::new()?;
+    for seed in 1..=4 {
+        client.open_framed(running.addresses[0], &sandbox_id(0), seed)?;
+    }
+    for (up, down) in [(16, 16), (200, 70_000), (70_000, 200)] {
+        let run = Run { up, down: Size::Exactly(down), millis: 100, ..Run::default() };
+        let tally = client.run(&run)?;
+        ensure!(tally.messages > 0, "no message of {up} bytes was answered");
+    }
+    let pids = running.pids()?;
+    drop((client, running));
+    gone(&pids)?;
+    Ok(format!("works by token; {} processes with 4 streams", pids.len()))
 }
 
 /// A page that says which pod it is of and what was asked for, and an echo behind an upgrade.

@@ -20,6 +20,7 @@ pub(super) const PEER: Peer = Peer {
     needs: &[("node", "nodejs")],
     by_cookie: false,
     has_many: false,
+    frames_on: None,
     prepare,
     settle,
     table: no_table,

@@ -22,6 +22,7 @@ pub(super) const PEER: Peer = Peer {
     needs: &[],
     by_cookie: true,
     has_many: true,
+    frames_on: None,
     prepare,
     settle: |_| Ok(()),
     table,

