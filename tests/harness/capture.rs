@@ -20,6 +20,8 @@ use crate::wait::{PATIENCE, until};
 pub struct Capture {
     tcpdump: Process,
     directory: TempDir,
+    /// Packets that were seen before there was a filter, and are not written down.
+    unwritten: u64,
 }
 
 /// What a reader of the capture has to say. Each count is 0 on a cable that loses nothing, between ends that are right,
@@ -130,8 +132,9 @@ impl Capture {
             ]);
             command.arg(into).arg("tcp").stdin(Stdio::null()).stdout(Stdio::null()).stderr(said);
         })?;
-        let capture = Self { tcpdump, directory };
+        let mut capture = Self { tcpdump, directory, unwritten: 0 };
         until("tcpdump to listen", PATIENCE, || capture.said().ok()?.contains("listening on").then_some(()))?;
+        capture.unwritten = capture.count_until(|_| true)?;
         Ok(capture)
     }
 
@@ -177,13 +180,8 @@ impl Capture {
 
     /// Ends it, when all that has arrived is written down.
     fn end(&mut self) -> Result<()> {
-        let told_before = self.counts()?.len();
-        until("tcpdump to write down what it has seen", PATIENCE, || {
-            self.tcpdump.signal(Signal::SIGUSR1).ok()?;
-            let counts = self.counts().ok()?;
-            let &(written, seen) = counts.get(told_before..)?.last()?;
-            (written == seen).then_some(())
-        })?;
+        let unwritten = self.unwritten;
+        self.count_until(|waiting| waiting <= unwritten)?;
         self.tcpdump.signal(Signal::SIGTERM)?;
         self.tcpdump.wait(PATIENCE)?;
         let said = self.said()?;
@@ -203,6 +201,18 @@ impl Capture {
         let output = command.stderr(Stdio::piped()).output().context("run tshark")?;
         ensure!(output.status.success(), "tshark: {}", String::from_utf8_lossy(&output.stderr).trim());
         Ok(String::from_utf8(output.stdout)?)
+    }
+
+    /// Asks tcpdump for its progress, until so many packets that it has seen wait to be written down.
+    fn count_until(&self, is_enough: impl Fn(u64) -> bool) -> Result<u64> {
+        let told_before = self.counts()?.len();
+        until("tcpdump to write down what it has seen", PATIENCE, || {
+            self.tcpdump.signal(Signal::SIGUSR1).ok()?;
+            let counts = self.counts().ok()?;
+            let &(written, seen) = counts.get(told_before..)?.last()?;
+            let waiting = seen.saturating_sub(written);
+            is_enough(waiting).then_some(waiting)
+        })
     }
 
     /// What tcpdump has told of its progress, each time that it was asked: packets written down, and packets seen.
