@@ -85,8 +85,8 @@ impl Running {
         self.frames_on.is_none_or(|most| streams <= most)
     }
 
-    /// Whether the open loop's rate is one that it can keep, too. A process for each stream is slower than the others by
-    /// more than they should have to wait for.
+    /// Whether the open loop's rate is one that it can keep, too. A process for each stream is slower than the others
+    /// by more than they should have to wait for.
     pub(crate) fn sets_pace(&self) -> bool {
         self.frames_on.is_none()
     }
