@@ -86,11 +86,6 @@ fn an_address_of_another_machine_ends_the_start_with_1_and_a_sentence() {
 }
 
 #[test]
-fn what_this_build_does_not_have_is_said_before_anything_listens() {
-    assert_ended(&serve(&["--engine", "packet"]), 1, "engine 'packet' is not available in this build");
-}
-
-#[test]
 fn two_directories_are_one_too_many() {
     let both = serve(&["--sandbox", "1=127.0.0.1:80", "--redis", "redis://127.0.0.1/"]);
     assert_ended(&both, 78, "--sandbox: conflicts with --redis: the directory is either this table or Redis");

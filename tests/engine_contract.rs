@@ -6,25 +6,33 @@ mod pipes;
 mod pressure;
 
 use std::net::Shutdown;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use gateway_tests::bridge::{Bridge, Path};
 use gateway_tests::hosts::Family;
+use gateway_tests::need::{Need, is_missing};
 use gateway_tests::pattern::Pattern;
 use gateway_tests::wait::{PATIENCE, until};
 
 /// Every way to move bytes in this build.
-pub(crate) const PATHS: [Path; 5] = [
+pub(crate) const PATHS: [Path; 7] = [
     Path::on_loopback("copy", "uring"),
     Path::on_loopback("copy", "epoll"),
     Path::on_loopback("splice", "uring"),
     Path::on_loopback("splice", "epoll"),
     Path::on_loopback("sockmap", "uring"),
+    Path::on_loopback("packet", "uring"),
+    Path::on_loopback("packet", "epoll"),
 ];
 
 /// The same contract where client, gateway and pod are three hosts.
-pub(crate) const ON_HOSTS: [Path; 2] =
-    [Path::on_hosts("copy", "uring", Family::V4), Path::on_hosts("sockmap", "uring", Family::V6)];
+pub(crate) const ON_HOSTS: [Path; 4] = [
+    Path::on_hosts("copy", "uring", Family::V4),
+    Path::on_hosts("sockmap", "uring", Family::V6),
+    Path::on_hosts("packet", "uring", Family::V4),
+    Path::on_hosts("packet", "epoll", Family::V6),
+];
 
 /// Tells a story once for each path, and proves by the gateway's own counter that its streams took it.
 macro_rules! on_every_path {
@@ -49,6 +57,54 @@ macro_rules! on_every_path {
     };
 }
 pub(crate) use on_every_path;
+
+/// With `auto` a stream begins with sockets, and loses them without being asked for it.
+#[test]
+fn auto_reaches_packet() {
+    if is_missing(&[Need::Engine("packet")]) {
+        return;
+    }
+    let bridge = Bridge::start(Path::on_loopback("auto", "uring"), |gateway| gateway).unwrap();
+    let mut ends = bridge.stream().unwrap();
+    let engine = || Some(bridge.gateway.streams().unwrap().first()?["engine"].clone());
+    assert_eq!(engine(), Some("copy".into()));
+    until("the stream to lose its sockets", PATIENCE, || (engine()? == "packet").then_some(())).unwrap();
+    for seed in 0..10 {
+        Pattern::new(seed).write(&mut ends.client, 1000, 100, &mut Pattern::new(0)).unwrap();
+        Pattern::new(seed).read(&mut ends.pod, 1000).unwrap();
+    }
+    let moved = || bridge.gateway.metric("gateway_stream_bytes_total", &[("engine", "packet")]).unwrap();
+    until("the bytes to be counted", PATIENCE, || (moved() == 10_000.0).then_some(())).unwrap();
+}
+
+/// Ends that never fall silent leave no instant in which nothing is on its way; they are held for one in the end.
+#[test]
+fn a_stream_that_is_never_quiet_loses_its_sockets_as_well() {
+    for path in PATHS.into_iter().filter(|path| path.engine == "packet" && !path.is_missing()) {
+        let bridge = Bridge::start(path, |gateway| gateway).unwrap();
+        let ends = bridge.stream_at_once().unwrap();
+        let is_over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let talking = scope.spawn(|| {
+                let mut seed = 0;
+                while !is_over.load(Ordering::Relaxed) {
+                    for (mut one, mut other) in [(&ends.client, &ends.pod), (&ends.pod, &ends.client)] {
+                        std::io::Write::write_all(&mut one, &Pattern::new(seed).take(10)).unwrap();
+                        let mut heard = [0; 10];
+                        std::io::Read::read_exact(&mut other, &mut heard).unwrap();
+                        assert_eq!(heard[..], Pattern::new(seed).take(10));
+                        seed += 1;
+                    }
+                }
+            });
+            let spliced =
+                until("the stream to lose its sockets", PATIENCE, || (opened(&bridge, path) == 1.0).then_some(()));
+            is_over.store(true, Ordering::Relaxed);
+            talking.join().unwrap();
+            spliced.unwrap();
+        });
+    }
+}
 
 on_every_path!(chunks_of_any_size, bytes_behind_both_heads, dribble, counts_are_exact);
 

@@ -11,6 +11,7 @@ mod talk;
 mod without;
 
 use gateway_tests::bridge::{Bridge, Ends, Path};
+use gateway_tests::gateway::GatewayBuilder;
 use gateway_tests::http;
 use gateway_tests::need::{Need, is_missing};
 use gateway_tests::wait::{PATIENCE, until};
@@ -19,18 +20,23 @@ use serde_json::Value;
 /// Streams go into the kernel as soon as they can.
 const SOCKMAP: Path = Path::on_loopback("sockmap", "uring");
 
-/// They wait for the sweeper, or for an operator.
+/// They wait for the sweeper, or for an operator. Without the right to raw sockets there is no engine `packet`, which
+/// `auto` would take first.
 const AUTO: Path = Path::on_loopback("auto", "uring");
 
 const COPY: Path = Path::on_loopback("copy", "uring");
 
 /// Whether this machine has no way into the kernel.
 fn is_unavailable() -> bool {
-    is_missing(&[Need::Engine("sockmap")])
+    is_missing(&[Need::Engine("sockmap"), Need::Program("setpriv")])
 }
 
 fn start(path: Path) -> Bridge {
-    Bridge::start(path, |gateway| gateway).unwrap()
+    let with_less = |gateway: GatewayBuilder| match path.engine {
+        "auto" => gateway.through(["setpriv", "--bounding-set", "-net_raw", "--"]),
+        _ => gateway,
+    };
+    Bridge::start(path, with_less).unwrap()
 }
 
 /// Bytes that an engine has moved, in both directions.

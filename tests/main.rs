@@ -43,6 +43,8 @@ mod network;
 #[cfg(test)]
 mod program;
 #[cfg(test)]
+mod restart;
+#[cfg(test)]
 mod routes;
 #[cfg(test)]
 mod routing;

@@ -1,12 +1,17 @@
 //! Streams between three hosts, and what cables, options and strangers do to them. Each story is also told without a
 //! gateway, where it says what two ends make of it by themselves.
 
+mod attacked;
 mod captured;
+mod errors;
 mod forged;
 mod lossy;
 mod options;
+mod reborn;
+mod shuffled;
+mod stalled;
 
-use std::net::{Shutdown, TcpListener};
+use std::net::{Shutdown, SocketAddr, SocketAddrV4, TcpListener};
 use std::thread;
 
 use gateway_tests::bridge::{Bridge, Ends, Path};
@@ -22,12 +27,14 @@ enum Way {
     Gateway(Path),
 }
 
-const WAYS: [Way; 5] = [
+const WAYS: [Way; 7] = [
     Way::Direct(Family::V4),
     Way::Direct(Family::V6),
     Way::Gateway(Path::on_hosts("copy", "uring", Family::V4)),
     Way::Gateway(Path::on_hosts("copy", "uring", Family::V6)),
     Way::Gateway(Path::on_hosts("sockmap", "uring", Family::V4)),
+    Way::Gateway(Path::on_hosts("packet", "uring", Family::V4)),
+    Way::Gateway(Path::on_hosts("packet", "uring", Family::V6)),
 ];
 
 /// Client and pod, joined in some way.
@@ -49,6 +56,10 @@ impl Way {
     fn start(self, prepare: impl FnOnce(&Hosts)) -> World {
         let hosts = Hosts::joined(self.family()).unwrap();
         prepare(&hosts);
+        self.start_on(hosts)
+    }
+
+    fn start_on(self, hosts: Hosts) -> World {
         match self {
             Self::Direct(_) => {
                 let pod = hosts.listen().unwrap();
@@ -56,6 +67,11 @@ impl Way {
             }
             Self::Gateway(path) => World::Gateway(Bridge::start_on(path, hosts, |gateway| gateway).unwrap()),
         }
+    }
+
+    /// Whether its ends speak TCP with each other.
+    fn is_end_to_end(self) -> bool {
+        matches!(self, Self::Direct(_) | Self::Gateway(Path { engine: "packet", .. }))
     }
 
     fn family(self) -> Family {
@@ -76,6 +92,14 @@ impl World {
 
     fn stream(&self) -> Ends {
         match self {
+            Self::Direct(..) => self.stream_at_once(),
+            Self::Gateway(bridge) => bridge.stream().unwrap(),
+        }
+    }
+
+    /// Which goes into the kernel when it will.
+    fn stream_at_once(&self) -> Ends {
+        match self {
             Self::Direct(hosts, listener) => {
                 let client = hosts.connect(listener.local_addr().unwrap()).unwrap();
                 let (pod, _) = listener.accept().unwrap();
@@ -84,7 +108,31 @@ impl World {
                 }
                 Ends { client, pod }
             }
-            Self::Gateway(bridge) => bridge.stream().unwrap(),
+            Self::Gateway(bridge) => bridge.stream_at_once().unwrap(),
+        }
+    }
+
+    /// Packets that were dropped while their stream was taken over.
+    fn held(&self) -> f64 {
+        match self {
+            Self::Gateway(bridge) if bridge.path().engine == "packet" => {
+                bridge.gateway.metric("gateway_packets_unspliced_total", &[("reason", "held")]).unwrap()
+            }
+            _ => 0.0,
+        }
+    }
+
+    /// The sum of a TCP counter over the ends' hosts.
+    fn counted_at_ends(&self, name: &str) -> u64 {
+        let hosts = self.hosts();
+        [&hosts.client, &hosts.pod].map(|host| host.counter(name).unwrap()).iter().sum()
+    }
+
+    /// A stream of which the two connections do not fit together, for this reason: only `packet` makes one of them.
+    fn stream_refused(&self, reason: &str) -> Ends {
+        match self {
+            Self::Gateway(bridge) if bridge.path().engine == "packet" => bridge.stream_refused(reason).unwrap(),
+            _ => self.stream(),
         }
     }
 
@@ -117,5 +165,12 @@ fn part(mut ends: Ends) {
     }
     for end in [&mut ends.client, &mut ends.pod] {
         assert_eq!(end.read(&mut [0]).unwrap(), 0, "bytes behind the last one");
+    }
+}
+
+fn v4(address: SocketAddr) -> SocketAddrV4 {
+    match address {
+        SocketAddr::V4(address) => address,
+        SocketAddr::V6(address) => panic!("{address} on hosts that speak IPv4"),
     }
 }

@@ -4,8 +4,10 @@
 //! does not know what they mean, so a difference between the two compilers would show only as wrong numbers.
 #![no_std]
 
+pub mod packet;
+
 /// Version of everything in this crate. The program refuses a loaded object that carries another one.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 4;
 
 /// Section of the object that holds [`ABI_VERSION`] in the kernel's byte order, and nothing else.
 ///

@@ -4,6 +4,7 @@
 #![feature(asm_experimental_arch)]
 
 mod maps;
+mod packet;
 mod sockmap;
 
 use core::panic::PanicInfo;

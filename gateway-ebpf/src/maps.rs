@@ -1,12 +1,13 @@
 //! The maps: who owns each, what its key is, and how long an entry lives.
 //!
-//! Each worker of the gateway loads an object of its own, so nothing here is shared between workers. The sizes are
-//! those of a test; the worker sets its own when it loads the object.
+//! Each worker of the gateway loads an object of its own for the socket maps, and the process one for spliced
+//! connections. The sizes are those of a test; whoever loads the object sets its own.
 
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, RingBuf, SockMap};
+use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf, SockMap};
 use gateway_common::Flow;
+use gateway_common::packet::{Unspliced, Way, WayKey};
 
 /// Sockets of a worker in the worker's own numbers; two for each stream.
 const SOCKETS: u32 = 64;
@@ -38,3 +39,30 @@ pub static FLOWS: Array<Flow<u64>> = Array::with_max_entries(SOCKETS, BPF_F_MMAP
 /// runs low. An event that finds no room is lost; the worker looks at all its flows once a second besides.
 #[map]
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(64 << 10, 0);
+
+/// Which index a direction of two spliced connections has.
+///
+/// - Owner: the process; the program only looks up.
+/// - Key: [`WayKey`], as its packets arrive.
+/// - Lifetime: from the hand-over to the stream's end. The memory is there from the start, like that of [`WAYS`]: an
+///   entry allocated by itself would take a third more, and could fail.
+#[map]
+pub static WAY_INDICES: HashMap<WayKey, u32> = HashMap::with_max_entries(SOCKETS, 0);
+
+/// How each direction is rewritten, and what was seen of it.
+///
+/// - Owner: the process until the hand-over, then the program, but for the state.
+/// - Key: the index.
+#[map]
+pub static WAYS: Array<Way<u64>> = Array::with_max_entries(SOCKETS, BPF_F_MMAPABLE);
+
+/// Indices of directions that have come nearer to their end. The process looks at all of them once a second besides.
+#[map]
+pub static WAY_EVENTS: RingBuf = RingBuf::with_byte_size(64 << 10, 0);
+
+/// How many packets were not spliced.
+///
+/// - Owner: the program, on each processor of its own value.
+/// - Key: [`Unspliced`].
+#[map]
+pub static UNSPLICED: PerCpuArray<u64> = PerCpuArray::with_max_entries(Unspliced::ALL.len() as u32, 0);

@@ -159,7 +159,7 @@ fn tell(index: u32) {
 ///
 /// `counter` must be valid for writes and aligned.
 #[inline(always)]
-unsafe fn fetch_add(counter: *mut u64, amount: u64) {
+pub unsafe fn fetch_add(counter: *mut u64, amount: u64) {
     // SAFETY: the caller vouches for the pointer.
     unsafe {
         asm!(

@@ -5,13 +5,15 @@
 
 pub mod capability;
 pub mod offload;
+pub mod splicer;
 
 use std::error::Error;
 use std::io;
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 
 use aya::maps::MapError;
-use aya::programs::{ProgramError, SkSkb};
+use aya::programs::{ProgramError, SchedClassifier, SkSkb};
 use aya::util::KernelVersion;
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use gateway_common::{ABI_SECTION, ABI_VERSION};
@@ -25,7 +27,8 @@ use capability::{Capabilities, Capability};
 /// # Errors
 /// Names what is missing, as far as the kernel's answer and this process's own state tell.
 pub fn check() -> Result<(), LoadError> {
-    load(OBJECT, NonZeroU32::MIN, 0).map(drop)
+    load(OBJECT, NonZeroU32::MIN, 0).map(drop)?;
+    load_splicer(OBJECT, NonZeroU32::MIN, &[]).map(drop)
 }
 
 /// Why the kernel programs are not in the kernel.
@@ -89,26 +92,58 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!("../../gateway-ebpf/gateway.b
 /// `gateway-ebpf/src/sockmap.rs`
 const SOCKMAP_VERDICT: &str = "sockmap_verdict";
 
+/// `gateway-ebpf/src/packet.rs`
+const PACKET_INGRESS: &str = "packet_ingress";
+
 /// Loads `object` with room for `sockets` sockets. Nothing is attached yet. Messages of the programs up to `log_level`
 /// reach the log, 0 is none.
 fn load(object: &[u8], sockets: NonZeroU32, log_level: u8) -> Result<Ebpf, LoadError> {
+    let mut ebpf = open(object, &[offload::INDICES, offload::PEERS, offload::FLOWS], sockets, log_level, &[])?;
+    let verdict: &mut SkSkb = verdict(&mut ebpf);
+    verdict.load().map_err(|error| refused(EbpfError::ProgramError(error), SOCKMAP_VERDICT))?;
+    Ok(ebpf)
+}
+
+/// Loads `object` with room for `ways` directions of spliced connections. Nothing is attached yet. Of the maps in
+/// `pins` those are taken that are there, whatever their size.
+fn load_splicer(object: &[u8], ways: NonZeroU32, pins: &[(&str, PathBuf)]) -> Result<Ebpf, LoadError> {
+    let mut ebpf = open(object, &[splicer::WAY_INDICES, splicer::WAYS], ways, 0, pins)?;
+    let ingress: &mut SchedClassifier = ingress(&mut ebpf);
+    ingress.load().map_err(|error| refused(EbpfError::ProgramError(error), PACKET_INGRESS))?;
+    Ok(ebpf)
+}
+
+/// The object with its maps, of which `sized` have room for `entries`; those in `pins` are there or outlive the
+/// process. No program is in the kernel yet.
+fn open(
+    object: &[u8],
+    sized: &[&str],
+    entries: NonZeroU32,
+    log_level: u8,
+    pins: &[(&str, PathBuf)],
+) -> Result<Ebpf, LoadError> {
     check_abi(object)?;
     let mut loader = EbpfLoader::new();
     // No program of ours is relocated to the kernel's types. The loader has read them by now all the same.
     loader.btf(None);
     loader.override_global(aya_log::LEVEL, &log_level, true);
-    for map in [offload::INDICES, offload::PEERS, offload::FLOWS] {
-        loader.map_max_entries(map, sockets.get());
+    for (map, path) in pins {
+        loader.map_pin_path(map, path);
     }
-    let mut ebpf = loader.load(object).map_err(refused)?;
-    let verdict: &mut SkSkb = verdict(&mut ebpf);
-    verdict.load().map_err(|error| refused(EbpfError::ProgramError(error)))?;
-    Ok(ebpf)
+    for map in sized {
+        loader.map_max_entries(map, entries.get());
+    }
+    loader.load(object).map_err(|error| refused(error, ""))
 }
 
 fn verdict(ebpf: &mut Ebpf) -> &mut SkSkb {
     let verdict = ebpf.program_mut(SOCKMAP_VERDICT).expect("the ABI version vouches for the programs");
     verdict.try_into().expect("the ABI version vouches for the programs' types")
+}
+
+fn ingress(ebpf: &mut Ebpf) -> &mut SchedClassifier {
+    let ingress = ebpf.program_mut(PACKET_INGRESS).expect("the ABI version vouches for the programs");
+    ingress.try_into().expect("the ABI version vouches for the programs' types")
 }
 
 /// Needs no privilege, and comes first: with another ABI the kernel might take the object and count nonsense.
@@ -123,13 +158,13 @@ fn check_abi(object: &[u8]) -> Result<(), LoadError> {
 }
 
 /// Finds the reason behind the loader's error: `bpf(2)` says `EPERM` for several.
-fn refused(error: EbpfError) -> LoadError {
+fn refused(error: EbpfError, name: &'static str) -> LoadError {
     match errno(&error) {
         Some(Errno::EPERM) => forbidden(),
         Some(Errno::ENOSYS) => LoadError::NoBpf,
         _ => match error {
             EbpfError::MapError(MapError::CreateError { name, io_error }) => LoadError::Map { name, source: io_error },
-            EbpfError::ProgramError(source) => LoadError::Program { name: SOCKMAP_VERDICT, source },
+            EbpfError::ProgramError(source) => LoadError::Program { name, source },
             error => LoadError::Other(error),
         },
     }

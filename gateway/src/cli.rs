@@ -7,13 +7,14 @@ mod flags;
 
 use std::error::Error;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::auth::Scope;
+use crate::bpf::splicer::flush::{self, Flushed};
 use crate::config::kind;
 use crate::config::problem::Problems;
 use crate::config::raw::{self, Layers};
@@ -24,8 +25,9 @@ use crate::probe;
 use crate::route::SandboxId;
 use crate::routes_command::{self, RoutesAction};
 use crate::serve;
+use crate::streams_command::{self, StreamsArguments};
 
-pub use flags::{DirectoryFlags, EveryFlag};
+pub use flags::{AdminFlags, DirectoryFlags, EveryFlag, StateFlags};
 
 const EXIT_RUNTIME: u8 = 1;
 /// `EX_CONFIG` of sysexits.h.
@@ -61,6 +63,24 @@ pub enum Command {
         /// As JSON
         #[arg(long)]
         json: bool,
+    },
+    /// Show the live streams of a running gateway, on the screen or, without a terminal, once
+    Streams {
+        /// What to show
+        #[command(flatten)]
+        arguments: StreamsArguments,
+        /// Whose streams
+        #[command(flatten)]
+        flags: AdminFlags,
+    },
+    /// Take everything out of the kernel that gateways of the packet engine left there; their streams end
+    Flush {
+        /// Also under gateways that run
+        #[arg(long)]
+        force: bool,
+        /// Where that is
+        #[command(flatten)]
+        flags: StateFlags,
     },
     /// Print the completions for a shell
     Completions {
@@ -144,6 +164,11 @@ pub fn run(command: Command) -> Result<(), CliError> {
         },
         Command::Token(arguments) => token(&arguments),
         Command::Probe { json } => probe(json),
+        Command::Streams { arguments, flags } => {
+            let admin = raw::read(flags.layers())?.raw.admin;
+            streams_command::run(&arguments, admin).map_err(CliError::runtime)
+        }
+        Command::Flush { force, flags } => flush(&raw::read(flags.layers())?.raw.packet.state_dir, force),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "gateway", &mut script);
@@ -201,6 +226,16 @@ fn probe(json: bool) -> Result<(), CliError> {
     } else {
         print(&report.to_string())
     }
+}
+
+fn flush(state: &Path, force: bool) -> Result<(), CliError> {
+    let Flushed { files, streams } = flush::flush(state, force).map_err(CliError::runtime)?;
+    let removed = files.iter().map(|(kind, path)| format!("removed {kind} {}\n", path.display())).collect::<String>();
+    let summary = match (files.len(), streams) {
+        (0, _) => format!("nothing to remove in {}\n", state.display()),
+        (files, streams) => format!("{files} files, {streams} streams\n"),
+    };
+    print(&(removed + &summary))
 }
 
 fn configure(layers: Layers) -> Result<Config, CliError> {

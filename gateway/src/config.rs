@@ -10,11 +10,13 @@ mod host_pattern;
 pub mod kind;
 pub mod option;
 pub mod options;
+pub mod packet;
 pub mod peer;
 pub mod problem;
 pub mod raw;
 mod redis;
 pub mod resolve;
+mod stream;
 pub mod table;
 mod tcp;
 mod web_origin;
@@ -42,8 +44,10 @@ pub use control_plane::ControlPlaneConfig;
 pub use dial::{DialConfig, Growth};
 pub use header::{AddressBook, AuthConfig, DnsConfig, HeaderConfig, SecretText};
 pub use host_pattern::HostPattern;
+pub use packet::{PacketConfig, PortRange};
 pub use redis::RedisConfig;
 pub use route::{Route, RouteMode};
+pub use stream::StreamConfig;
 pub use tcp::TcpKeepalive;
 
 const KIBIBYTE: usize = 1024;
@@ -76,6 +80,8 @@ pub struct Config {
     pub upstream: UpstreamConfig,
     /// Limits of established streams.
     pub stream: StreamConfig,
+    /// The packet engine.
+    pub packet: PacketConfig,
     /// Sessions of the broker.
     pub broker: BrokerConfig,
     /// How long live streams may go on after SIGTERM. 30 s fits under Kubernetes' default grace period of the same
@@ -271,23 +277,6 @@ pub enum OriginPolicy {
     Rewrite,
 }
 
-/// Limits of established streams.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StreamConfig {
-    /// How long a stream may carry nothing in both directions; 0 is for ever.
-    pub idle_timeout: Duration,
-    /// How long a stream may live at all; 0 is for ever.
-    pub lifetime_max: Duration,
-    /// How many streams one client address may have in the process; 0 is without limit, since a NAT is one address.
-    pub per_client_max: u32,
-    /// How many streams one sandbox may have in the process; 0 is without limit.
-    pub per_sandbox_max: u32,
-    /// TCP keep-alive on both sockets: what finds a peer that vanished while the stream was idle.
-    pub keepalive: TcpKeepalive,
-    /// TCP_USER_TIMEOUT on both sockets: what finds a peer that vanished while bytes were on their way to it.
-    pub user_timeout: Duration,
-}
-
 /// What log lines look like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
@@ -314,6 +303,7 @@ impl Default for Config {
             http: HttpConfig::default(),
             upstream: UpstreamConfig::default(),
             stream: StreamConfig::default(),
+            packet: PacketConfig::default(),
             broker: BrokerConfig::default(),
             drain_timeout: Duration::from_secs(30),
             drain_delay: Duration::ZERO,
@@ -382,19 +372,6 @@ impl Default for UpstreamConfig {
             pool_idle_max: 16,
             pool_idle_timeout: Duration::from_secs(60),
             allow: Vec::new(),
-        }
-    }
-}
-
-impl Default for StreamConfig {
-    fn default() -> Self {
-        Self {
-            idle_timeout: Duration::from_secs(60 * 60),
-            lifetime_max: Duration::ZERO,
-            per_client_max: 0,
-            per_sandbox_max: 0,
-            keepalive: TcpKeepalive::default(),
-            user_timeout: Duration::from_secs(60),
         }
     }
 }

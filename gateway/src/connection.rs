@@ -30,7 +30,7 @@ use crate::sys::Socket;
 use account::Account;
 use call::Call;
 use close::Close;
-pub use context::{Context, Counted, Shared};
+pub use context::{Context, Counted, Shared, tuning};
 use inbox::{Inbox, ReadHeadError};
 pub use places::{Place, Places, Table};
 use session::Opened;

@@ -25,6 +25,7 @@ pub mod metrics;
 pub mod admin;
 pub mod drain;
 pub mod routes_command;
+pub mod streams_command;
 pub mod probe;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz_entry;

@@ -8,6 +8,7 @@ mod table;
 
 use serde::Serialize;
 
+use crate::bpf::capability::Capability;
 use crate::sys::Backend;
 use crate::tunnel::Engine;
 
@@ -69,8 +70,12 @@ pub enum Need {
     IoUring,
     /// `splice(2)`, on sockets.
     Splice,
-    /// A mounted BPF file system.
-    Bpffs,
+    /// A socket that sends whole packets.
+    RawSocket,
+    /// `membarrier(2)`.
+    Membarrier,
+    /// A BPF file system.
+    BpfFs,
 }
 
 /// Looks at this machine.
@@ -150,18 +155,27 @@ fn sockmap(machine: &Machine) -> Vec<Missing> {
     missing
 }
 
-/// `bpf_redirect_neigh`: Linux 5.10 (net/core/filter.c).
-const PACKET_SINCE: Release = Release(5, 10, 0);
+/// `BPF_LINK_TYPE_TCX`: Linux 6.6. The older way leaves the program on the interfaces when the process is killed, and
+/// streams in the hands of nobody.
+const PACKET_SINCE: Release = Release(6, 6, 0);
 
 fn packet(machine: &Machine) -> Vec<Missing> {
     let mut missing = Vec::from_iter(too_old(&machine.kernel, PACKET_SINCE));
     missing.extend(machine.programs_refused.clone());
-    if machine.bpffs.is_none() {
-        // The flows outlive the process in pinned maps.
-        missing.push(Missing::new(Need::Bpffs, "no BPF file system is mounted (mount -t bpf bpf /sys/fs/bpf)"));
+    let refused =
+        |what, why: &Option<String>, name: &str| why.as_ref().map(|why| Missing::new(what, format!("{name}: {why}")));
+    missing.extend(refused(Need::RawSocket, &machine.raw_refused, "a raw socket (CAP_NET_RAW)"));
+    missing.extend(refused(Need::Membarrier, &machine.membarrier_refused, "membarrier(2)"));
+    let may_mount = machine.capabilities.iter().any(|name| *name == Capability::SysAdmin.to_string());
+    if machine.bpffs.is_none() && !may_mount {
+        missing.push(Missing::new(Need::BpfFs, WITHOUT_BPFFS));
     }
     missing
 }
+
+/// It is mounted at the start where this process may do that.
+const WITHOUT_BPFFS: &str = "no BPF file system is mounted, and CAP_SYS_ADMIN is missing to mount one; \
+                             as root: mount -t bpf bpf /sys/fs/bpf";
 
 /// A release that cannot be read counts as new: the kernel's own answers decide then.
 fn too_old(kernel: &Kernel, since: Release) -> Option<Missing> {

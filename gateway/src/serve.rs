@@ -17,7 +17,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::admin::{self, AdminState};
-use crate::config::{AddressBook, Config, DirectoryConfig, EngineChoice, StreamConfig};
+use crate::config::{AddressBook, Config, DirectoryConfig, StreamConfig};
 use crate::connection::{Places, Shared, Table};
 use crate::directory::{
     self, ControlPlaneTask, Directory, DirectoryEvents, DnsError, EndpointRules, RedisTask, ServerError, TableError,
@@ -32,7 +32,7 @@ use crate::upstream::Register;
 use crate::worker;
 use crate::worker::parting::Parting;
 pub(crate) use entrance::secret;
-use observers::{Events, Found, Ready, Streams};
+use observers::{Events, Found, Ready, Totals};
 use workers::Workers;
 
 /// Connections that wait to be accepted, per listener: a burst of a node's reconnecting clients. The kernel caps it at
@@ -53,9 +53,6 @@ pub enum ServeError {
         /// What the kernel said.
         source: io::Error,
     },
-    /// Something was asked for that this build does not have.
-    #[error("{0} is not available in this build")]
-    NotInThisBuild(String),
     /// An engine was asked for that cannot run here.
     #[error("engine '{engine}' cannot run here: {missing} (`gateway probe` tells more)")]
     Engine {
@@ -103,7 +100,6 @@ fn system(what: &'static str) -> impl FnOnce(io::Error) -> ServeError {
 /// # Errors
 /// When it could not start, or a worker failed.
 pub fn run(config: Config) -> Result<(), ServeError> {
-    check_build(&config)?;
     heap::keep_little();
     let capacity = capacity(&config)?;
     // First the one that cannot be shared: a second gateway started by mistake fails here, before it takes connections.
@@ -114,13 +110,6 @@ pub fn run(config: Config) -> Result<(), ServeError> {
         .build()
         .map_err(system("cannot start the control thread"))?;
     runtime.block_on(control(config, capacity, admin, listeners))
-}
-
-fn check_build(config: &Config) -> Result<(), ServeError> {
-    match config.engine {
-        EngineChoice::Auto | EngineChoice::Copy | EngineChoice::Splice | EngineChoice::Sockmap => Ok(()),
-        EngineChoice::Packet => Err(ServeError::NotInThisBuild("engine 'packet'".into())),
-    }
 }
 
 /// Raises the soft limit of descriptors to the hard one, and derives how many connections fit.
@@ -196,7 +185,6 @@ async fn control(
     let (switch, drain) = drain::switch();
     let live = LiveStreams::new(config.workers.get(), caps(&config.stream));
     let metrics = Arc::new(Metrics::new());
-    metrics.streams().set_totals(Arc::new(Streams(Arc::clone(&live))));
     let rules = endpoint_rules(&config, &listeners, admin_address)?;
     let guard = entrance::guard(&config.auth)?;
     let register = Register::new(config.workers.get());
@@ -205,6 +193,9 @@ async fn control(
     let (directory, task) = directory(&config, rules, &metrics, found(AddressBook::Directory))?;
     let backend = engines::backend(config.io)?;
     let offload = engines::offload(config.engine, backend, &metrics)?;
+    let spliced = engines::splicer(&config, backend, &metrics, &live)?;
+    let splicer = spliced.as_ref().map(|spliced| Arc::clone(spliced.splicer()));
+    metrics.streams().set_totals(Arc::new(Totals { live: Arc::clone(&live), splicer: splicer.clone() }));
     let connections_max = connections_max(&config, capacity);
     let sharing = config.workers.get() / capacity.tables;
     let tables = (0..capacity.tables).map(|_| Table::new(capacity.per_table, sharing)).collect();
@@ -221,6 +212,7 @@ async fn control(
         connections: Places::new(connections_max),
         tables,
         offload,
+        splicer,
     });
     let state = AdminState {
         readiness: Arc::new(Ready { directory, drain }),
@@ -231,11 +223,10 @@ async fn control(
     let sockets = listeners.iter().map(|worker| worker.iter().map(AsRawFd::as_raw_fd).collect()).collect();
     let parting = Parting::new(sockets, admin.as_raw_fd(), capacity.own_tables);
     let mut workers = Workers::start(&shared, backend, parting, listeners).await?;
-    match task {
-        Task::None => {}
-        Task::Redis(task) => drop(tokio::spawn(task.run())),
-        Task::ControlPlane(task) => drop(tokio::spawn(task.run())),
+    if let Some(spliced) = spliced {
+        spliced.watch(Arc::clone(&live));
     }
+    task.start();
     if let Some(resolving) = resolving {
         tokio::spawn(resolving.run());
     }
@@ -269,6 +260,7 @@ async fn finish(
     shared.metrics.set_drain_state(DrainState::Draining);
     tokio::select! {
         () = switch.run(config.drain_delay, config.drain_timeout, worker::drained(shared)) => {}
+        () = engines::hand_over(shared.live.keeper()) => {}
         () = signals.next() => {
             tracing::warn!("a second signal: ending at once");
             return Ok(());
@@ -283,6 +275,9 @@ async fn finish(
     }
     switch.expire();
     workers.join().await;
+    if let Some(splicer) = &shared.splicer {
+        splicer.remove();
+    }
     tracing::info!(closed_by_deadline = left, "stopped");
     Ok(())
 }
@@ -292,6 +287,16 @@ enum Task {
     None,
     Redis(Box<RedisTask>),
     ControlPlane(Box<ControlPlaneTask>),
+}
+
+impl Task {
+    fn start(self) {
+        match self {
+            Self::None => {}
+            Self::Redis(task) => drop(tokio::spawn(task.run())),
+            Self::ControlPlane(task) => drop(tokio::spawn(task.run())),
+        }
+    }
 }
 
 fn endpoint_rules(

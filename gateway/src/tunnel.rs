@@ -14,14 +14,19 @@
 //!
 //! # The ways a stream can take
 //!
-//! On the *user path* (`user_path`) two pumps move its bytes, by `copy`. With a kernel side, a stream goes over to
-//! `sockmap` at an instant when both pumps rest, and comes back when a side ends, when a reader is slower than its
-//! writer, or when an operator says so. The switch is in `sockmap`, the rules for it are in [`damping`].
+//! On the *user path* (`user_path`) two pumps move its bytes, by `copy`. At an instant when both pumps rest, a stream
+//! that can be spliced leaves all ways: `packet` has no sockets, and no way back.
+//!
+//! With a kernel side for sockets, one that cannot goes over to `sockmap` at such an instant, and comes back when a
+//! side ends, when a reader is slower than its writer, or when an operator says so. The switch is in `sockmap`, the
+//! rules for it are in [`damping`].
 
+pub mod closing;
 mod copy;
 pub mod damping;
 pub mod half_close;
 pub mod live;
+pub mod packet;
 mod pause;
 mod sockmap;
 mod splice;
@@ -29,6 +34,7 @@ mod user_path;
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::bpf::offload::Offload;
 use crate::metrics::Metrics;
@@ -36,9 +42,11 @@ use crate::sys::Socket;
 use damping::Damping;
 use half_close::Peer;
 use live::Direction;
+use packet::Splicing;
 use sockmap::{Entered, Entering, Left};
 use user_path::Outcome;
 
+pub use crate::bpf::splicer::{Place, Splicer};
 pub use half_close::{Ended, Reason, Side};
 pub use live::{LiveStreams, StreamGuard};
 
@@ -63,18 +71,20 @@ pub enum Engine {
     Splice,
     /// Redirect from socket to socket in the kernel.
     Sockmap,
+    /// Make the two TCP connections one.
+    Packet,
 }
 
 impl Engine {
     /// Every engine of this build.
-    pub const ALL: [Self; 3] = [Self::Copy, Self::Splice, Self::Sockmap];
+    pub const ALL: [Self; 4] = [Self::Copy, Self::Splice, Self::Sockmap, Self::Packet];
 
     /// Whether the bytes stay in the kernel.
     #[must_use]
     pub const fn is_kernel(self) -> bool {
         match self {
             Self::Copy | Self::Splice => false,
-            Self::Sockmap => true,
+            Self::Sockmap | Self::Packet => true,
         }
     }
 
@@ -85,6 +95,7 @@ impl Engine {
             Self::Copy => "copy",
             Self::Splice => "splice",
             Self::Sockmap => "sockmap",
+            Self::Packet => "packet",
         }
     }
 }
@@ -98,6 +109,10 @@ pub const CLIENT_UNREAD_MAX_BYTES: u32 = 1 << 20;
 
 /// Bytes that may wait to be read from a pod, which is near: 256 KiB in half a millisecond are 500 MB/s.
 pub const UPSTREAM_UNREAD_MAX_BYTES: u32 = 256 << 10;
+
+/// How old a stream is at least before it loses its sockets unasked. Short ones do not pay for it, and the first
+/// seconds, in which a desktop is drawn, leave the fewest quiet instants.
+const SPLICED_AGE_MIN: Duration = Duration::from_secs(3);
 
 /// Who moves the bytes of the user path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,6 +140,8 @@ pub struct Plan {
     pub user: UserEngine,
     /// The way into the kernel, where there is one.
     pub kernel: Option<Rc<Offload>>,
+    /// The way out of all sockets, where there is one. It goes before `kernel`.
+    pub splicer: Option<Arc<Splicer>>,
     /// Streams take it as soon as they can, since it was asked for. Otherwise they wait for the sweeper, so that a
     /// short one costs nothing.
     pub eager: bool,
@@ -171,14 +188,29 @@ impl Sides {
     }
 }
 
-/// Runs a stream to its end.
-pub async fn run(tunnel: Tunnel, plan: &Plan, stream: &StreamGuard) -> Ended {
+/// What a stream came to.
+pub enum Conclusion {
+    /// It is over.
+    Ended(Ended),
+    /// It goes on without sockets; the place is for [`keep`].
+    Spliced(Place),
+}
+
+/// Leaves a stream without sockets to the process's keeper.
+pub fn keep(stream: StreamGuard, place: Place) {
+    stream.leave_to_keeper(place);
+}
+
+/// Runs a stream to its end, or for as long as it has sockets.
+pub async fn run(tunnel: Tunnel, plan: &Plan, stream: &StreamGuard) -> Conclusion {
     let Tunnel { client, upstream, to_upstream, to_client } = tunnel;
     let mut sides = Sides { client, upstream, user: plan.user, kernel: None };
     let mut behind = [to_upstream, to_client];
     let mut eager = plan.eager;
     let mut damping = Damping::default();
-    if plan.kernel.is_some() {
+    let mut splicer = plan.splicer.as_ref();
+    let mut busy = 0;
+    if plan.kernel.is_some() || plan.splicer.is_some() {
         stream.promote_after(Some(damping.quiet_needed()));
     }
     let ended = loop {
@@ -187,26 +219,29 @@ pub async fn run(tunnel: Tunnel, plan: &Plan, stream: &StreamGuard) -> Ended {
             Outcome::Resting => {}
         }
         eager = false;
-        let Some(offload) = &plan.kernel else { continue };
-        match sockmap::enter(&mut sides, offload, stream) {
-            Entering::Done => {}
-            Entering::NotQuiet => {
-                plan.metrics.streams().promotion_refused("busy");
+        if let Some(way_out) = splicer {
+            // The sweeper asks again.
+            if !plan.eager && stream.age() < SPLICED_AGE_MIN {
                 continue;
             }
-            Entering::Refused(error) => {
-                tracing::debug!(%error, stream = stream.id(), "a stream stays on the user path");
-                plan.metrics.streams().promotion_refused(error.label());
-                // What the kernel refuses once it will refuse again.
-                stream.promote_after(None);
-                continue;
+            match spliced(&sides, way_out, plan, stream, busy).await {
+                // In repair mode, both close without a word.
+                Splicing::Done(place) => return Conclusion::Spliced(place),
+                Splicing::NotQuiet(_) => {
+                    busy += 1;
+                    // Not even force has helped: it must not cost a retransmission each second.
+                    if busy > packet::BUSY_MAX {
+                        damping.demoted(Duration::ZERO);
+                    }
+                    stream.promote_after(Some(damping.quiet_needed()));
+                    continue;
+                }
+                // What does not fit once will not fit again.
+                Splicing::Refused(_) => splicer = None,
             }
         }
-        plan.metrics.streams().promoted(Engine::Sockmap.label());
-        stream.set_engine(Engine::Sockmap);
         let began = stream.age();
-        let left = sockmap::run(&sides, stream).await;
-        plan.metrics.streams().demoted(Engine::Sockmap.label(), left.label());
+        let Some(left) = offloaded(&mut sides, plan, stream).await else { continue };
         match left {
             Left::Closed(reason) => {
                 if reason.resets_upstream() {
@@ -237,5 +272,51 @@ pub async fn run(tunnel: Tunnel, plan: &Plan, stream: &StreamGuard) -> Ended {
     if let Some(kernel) = sides.kernel.take() {
         kernel.leave(&sides, stream);
     }
-    ended
+    Conclusion::Ended(ended)
+}
+
+/// Leaves a stream whose pumps rest to `sockmap` until it comes back; `None` where it does not get there.
+async fn offloaded(sides: &mut Sides, plan: &Plan, stream: &StreamGuard) -> Option<Left> {
+    let metrics = plan.metrics.streams();
+    let Some(offload) = &plan.kernel else {
+        stream.promote_after(None);
+        return None;
+    };
+    match sockmap::enter(sides, offload, stream) {
+        Entering::Done => {}
+        Entering::NotQuiet => {
+            metrics.promotion_refused("busy");
+            return None;
+        }
+        Entering::Refused(error) => {
+            tracing::debug!(%error, stream = stream.id(), "a stream stays on the user path");
+            metrics.promotion_refused(error.label());
+            // What the kernel refuses once it will refuse again.
+            stream.promote_after(None);
+            return None;
+        }
+    }
+    metrics.promoted(Engine::Sockmap.label());
+    stream.set_engine(Engine::Sockmap);
+    let left = sockmap::run(sides, stream).await;
+    metrics.demoted(Engine::Sockmap.label(), left.label());
+    Some(left)
+}
+
+/// Splices a stream whose pumps rest and that was too busy for it `busy` times, and counts what comes of it.
+async fn spliced(sides: &Sides, splicer: &Arc<Splicer>, plan: &Plan, stream: &StreamGuard, busy: u32) -> Splicing {
+    let metrics = plan.metrics.streams();
+    let splicing = packet::splice(sides, splicer, stream, busy >= packet::BUSY_MAX).await;
+    match &splicing {
+        Splicing::Done(_) => {
+            metrics.promoted(Engine::Packet.label());
+            stream.set_engine(Engine::Packet);
+        }
+        Splicing::NotQuiet(reason) => metrics.promotion_refused(reason),
+        Splicing::Refused(error) => {
+            tracing::debug!(%error, stream = stream.id(), "a stream keeps its sockets");
+            metrics.promotion_refused(error.label());
+        }
+    }
+    splicing
 }

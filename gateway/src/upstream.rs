@@ -95,13 +95,15 @@ impl DialOutcome {
 }
 
 /// Dials `endpoint`. Every error of a dial is retried, since nothing has been sent yet: a pod that starts late refuses
-/// for its first moments, and a full backlog drops a SYN. `observe` hears of each attempt.
+/// for its first moments, and a full backlog drops a SYN. Each attempt comes from a `port` of its own, where there is
+/// one, and `observe` hears of it.
 ///
 /// # Errors
 /// When every attempt failed.
 pub async fn dial(
     driver: &Driver,
     endpoint: SocketAddr,
+    mut port: impl FnMut() -> Option<u16>,
     config: &DialConfig,
     mut observe: impl FnMut(DialOutcome, Duration),
 ) -> Result<Socket, DialError> {
@@ -109,7 +111,7 @@ pub async fn dial(
     loop {
         attempts += 1;
         let begun = Instant::now();
-        let result = driver.connect(endpoint, config.timeout).await;
+        let result = driver.connect(endpoint, port(), config.timeout).await;
         observe(DialOutcome::of(&result), begun.elapsed());
         match result.and_then(|socket| socket.set_nodelay().map(|()| socket)) {
             Ok(socket) => return Ok(socket),

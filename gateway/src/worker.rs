@@ -70,12 +70,13 @@ pub fn run(shared: &Arc<Shared>, parting: Arc<Parting>, station: Station) -> io:
         if let (Some(kernel), Some(reports)) = (&kernel, reports) {
             tokio::task::spawn_local(attend(Rc::clone(kernel), reports));
         }
-        let eager = shared.config.engine == EngineChoice::Sockmap;
+        let eager = matches!(shared.config.engine, EngineChoice::Sockmap | EngineChoice::Packet);
         let user = match shared.config.engine {
             EngineChoice::Splice => UserEngine::Splice,
             EngineChoice::Auto | EngineChoice::Copy | EngineChoice::Sockmap | EngineChoice::Packet => UserEngine::Copy,
         };
-        let plan = Plan { user, kernel, eager, metrics: Arc::clone(&shared.metrics) };
+        let splicer = shared.splicer.clone();
+        let plan = Plan { user, kernel, splicer, eager, metrics: Arc::clone(&shared.metrics) };
         let context = Rc::new(Context::new(shared, index, driver, plan));
         let listeners: io::Result<Vec<_>> =
             listeners.into_iter().map(|listener| context.driver.listener(listener)).collect();
@@ -138,11 +139,11 @@ async fn work(context: Rc<Context>, listeners: Vec<Listener>) {
     resetting.abort();
 }
 
-/// Waits until no connection is left in the process.
+/// Waits until no connection is left in the process, and no stream without one.
 pub async fn drained(shared: &Shared) {
     /// How often the count is looked at: it falls to zero once in the process's life.
     const LOOK: Duration = Duration::from_millis(20);
-    while shared.connections.taken() > 0 {
+    while shared.connections.taken() > 0 || !shared.live.is_empty() {
         tokio::time::sleep(LOOK).await;
     }
 }

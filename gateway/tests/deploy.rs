@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use gateway::config::Config;
 use gateway::config::option::Setting;
 use gateway::config::options;
 
@@ -77,10 +78,24 @@ fn the_seccomp_profile_allows_what_the_engines_need() {
     for needed in rings.into_iter().chain(["bpf", "splice", "accept4", "epoll_pwait2", "close_range"]) {
         assert!(allowed.contains(needed), "{needed}");
     }
+    // The packet engine's: waiting for packets, who is alive, and what outlives the process.
+    for needed in ["membarrier", "flock", "mkdir", "mkdirat", "rmdir", "unlink", "unlinkat", "statfs"] {
+        assert!(allowed.contains(needed), "{needed}");
+    }
     for refused in ["ptrace", "mount", "init_module", "kexec_load", "setns", "unshare"] {
         assert!(!allowed.contains(refused), "{refused}");
     }
     assert_eq!(profile["defaultAction"], "SCMP_ACT_ERRNO");
+}
+
+#[test]
+fn the_kernel_engines_get_what_they_need_in_the_cluster() {
+    let patch = read("kubernetes/kernel-engines.yaml");
+    assert!(patch.contains("add: [BPF, NET_ADMIN, NET_RAW]"));
+    let state = Config::default().packet.state_dir;
+    let mounted = patch.lines().find_map(|line| line.trim().strip_prefix("mountPath: ")).unwrap();
+    assert!(state.starts_with(mounted), "{mounted}");
+    assert!(read("kubernetes/kustomization.yaml").contains("path: kernel-engines.yaml"));
 }
 
 /// The example with all its defaults taken in.

@@ -95,6 +95,24 @@ fn a_referer_with_a_token_stays_behind() {
     scene.assert_kept(&[&token]);
 }
 
+/// Also where it opens nothing: for another sandbox, and at a source that asks for none.
+#[test]
+fn a_token_of_ours_reaches_no_sandbox_wherever_it_was_brought() {
+    let scene = Guarded::with(&["--default-sandbox", "mine"]);
+    let cookie = scene.cookie(&scene.token());
+    let others = mint(&scene.keys[0], &["theirs", "--namespace", "team"]);
+    let target = format!("{}/x", scene.prefix("mine"));
+    assert_eq!(scene.ask(&target, &format!("{cookie}Authorization: Bearer {others}\r\n")).text(), "mine");
+    for token in [BEARER, &others] {
+        let fields = format!("Authorization: Bearer {token}\r\n");
+        assert_eq!(scene.ask(&format!("/elsewhere?gateway_token={token}&a"), &fields).text(), "mine");
+        assert_eq!(scene.pod.requests().pop().unwrap().target(), "/elsewhere?a");
+    }
+    assert_eq!(scene.ask("/elsewhere", "Authorization: Bearer theirs\r\n").text(), "mine");
+    assert_eq!(scene.pod.requests().pop().unwrap().field("authorization"), Some("Bearer theirs"));
+    scene.assert_kept(&[BEARER, &others]);
+}
+
 /// An application has tokens of its own, in the same field and in parameters of its own.
 #[test]
 fn what_is_the_applications_passes() {

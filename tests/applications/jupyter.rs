@@ -20,9 +20,13 @@ const NOTEBOOK: &str = r#"{
 /// What the gateway asks for where there is one hop; it is for every sandbox.
 const TOKEN: &str = "let-me-in-0123456789abcdef";
 
-/// Resolves when the notebook is there, and its kernel is connected: until then, running a cell asks which one to use.
-const OPEN: &str = "jupyterapp.commands.execute('docmanager:open', { path: 'one.ipynb' })
-    .then(async ({ context }) => { await context.ready; await context.sessionContext.ready; return true; })";
+/// Opens the notebook and runs it. Until its kernel is connected, running a cell would ask which one to use.
+const RUN: &str = "void (async () => {
+    const { context } = await jupyterapp.commands.execute('docmanager:open', { path: 'one.ipynb' });
+    await context.ready;
+    await context.sessionContext.ready;
+    await jupyterapp.commands.execute('notebook:run-all-cells');
+})()";
 
 #[test]
 fn a_notebook_runs_its_cells() {
@@ -61,8 +65,7 @@ fn run_cells(browser: &Browser, start: &str, output: &str) {
     let tab = browser.open(&format!("{start}/?gateway_token={TOKEN}")).unwrap();
     tab.wait_for(&format!("location.href.startsWith('{start}/lab')"), PATIENCE).unwrap();
     tab.wait_for("globalThis.jupyterapp?.restored.then(() => true) ?? false", PATIENCE).unwrap();
-    tab.evaluate(OPEN).unwrap();
-    tab.evaluate("jupyterapp.commands.execute('notebook:run-all-cells').then(() => true)").unwrap();
+    tab.evaluate(RUN).unwrap();
     let shown = "document.querySelector('.jp-OutputArea-output')?.innerText";
     tab.wait_for(&format!("{shown}?.includes('{output}') ?? false"), PATIENCE).unwrap();
 }

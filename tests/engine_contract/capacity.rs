@@ -23,13 +23,15 @@ mod stories {
     pub(super) fn five_thousand_streams_leave_nothing_behind(path: Path) {
         const STREAMS: usize = 5_000;
         memory::raise_descriptor_limit().unwrap();
-        let bridge = Bridge::start(path, |gateway| gateway).unwrap();
+        let sockets_each = sockets_each(path);
+        // By default there are fewer ports to dial one pod from.
+        let bridge = Bridge::start(path, |gateway| gateway.args(["--packet-ports", "10000-32767"])).unwrap();
         let settled = |wanted| until_descriptors(&bridge, wanted);
         let pid = bridge.gateway.pid();
         let descriptors = descriptors_of_none(&bridge);
-        let mut streams: Vec<Ends> = (0..STREAMS).map(|_| bridge.stream().unwrap()).collect();
+        let mut streams = bridge.streams(STREAMS).unwrap();
         assert_eq!(bridge.gateway.streams().unwrap().len(), STREAMS);
-        settled(descriptors + 2 * STREAMS);
+        settled(descriptors + sockets_each * STREAMS);
         for round in 0..2 {
             all_at_once(&mut streams, round);
         }
@@ -39,7 +41,7 @@ mod stories {
         settled(descriptors);
         until("no connection left", LIMIT, || open_connections(&bridge).eq(&0.0).then_some(())).unwrap();
         // Memory of a second fill comes out of what the first one left: nothing grows from fill to fill.
-        let again: Vec<Ends> = (0..STREAMS).map(|_| bridge.stream().unwrap()).collect();
+        let again = bridge.streams(STREAMS).unwrap();
         let resident_again = memory::resident(pid).unwrap();
         assert!(resident_again < resident_full + (4 << 20), "{resident_full} bytes grew to {resident_again}");
         drop(again);
@@ -55,13 +57,14 @@ mod stories {
         memory::raise_descriptor_limit().unwrap();
         let bridge = Bridge::start(path, |gateway| gateway.through(["prlimit", "--nofile=2000:2000", "--"])).unwrap();
         let descriptors = descriptors_of_none(&bridge);
-        let mut streams: Vec<Ends> = (0..STREAMS).map(|_| bridge.stream().unwrap()).collect();
+        let mut streams = bridge.streams(STREAMS).unwrap();
         // A stream is counted by its own task, which may have yet to begin when its client has the 101.
         let opened = || super::super::opened(&bridge, path) == (STREAMS + 1) as f64;
         until("all streams to be counted", LIMIT, || opened().then_some(())).unwrap();
-        until_descriptors(&bridge, descriptors + 2 * STREAMS);
+        until_descriptors(&bridge, descriptors + sockets_each(path) * STREAMS);
         let by_worker = memory::sockets_by_worker(bridge.gateway.pid()).unwrap();
-        assert!(by_worker.iter().all(|&sockets| sockets > 500), "the kernel spreads evenly enough: {by_worker:?}");
+        let spread = by_worker.iter().all(|&sockets| sockets > 500);
+        assert!(spread || sockets_each(path) == 0, "the kernel spreads evenly enough: {by_worker:?}");
         for round in 0..3 {
             all_at_once(&mut streams, round);
         }
@@ -69,6 +72,11 @@ mod stories {
         super::super::no_stream_left(&bridge);
         until_descriptors(&bridge, descriptors);
         until("no connection left", LIMIT, || open_connections(&bridge).eq(&0.0).then_some(())).unwrap();
+    }
+
+    /// What a stream has in a descriptor table once it has taken the path.
+    fn sockets_each(path: Path) -> usize {
+        if path.engine == "packet" { 0 } else { 2 }
     }
 
     /// What is open when no stream is. One was there before, so that what is allocated once does not count.

@@ -28,6 +28,18 @@ fn either_way(bridge: &Bridge, story: impl Fn(Ends, &'static str)) {
     story(bridge.stream().unwrap().swapped(), "upstream");
 }
 
+/// An end that the gateway has decided. It has no connection of its own on `packet`, and a FIN in the name of an end
+/// that lives would be one that nobody can answer for: that engine says it with a reset.
+#[track_caller]
+fn assert_ended_by_gateway(path: Path, end: &mut TcpStream) {
+    let heard = end.read(&mut [0]);
+    if path.engine == "packet" {
+        assert_eq!(heard.expect_err("a reset is no end of stream").kind(), ErrorKind::ConnectionReset);
+    } else {
+        assert_eq!(heard.unwrap(), 0);
+    }
+}
+
 fn reset(stream: TcpStream) {
     SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
     drop(stream);
@@ -128,8 +140,8 @@ mod stories {
         let status =
             gateway_tests::http::send(bridge.gateway.admin(), "DELETE", &format!("/streams/{id}")).unwrap().status;
         assert_eq!(status, 204);
-        assert_eq!(ends.client.read(&mut [0]).unwrap(), 0);
-        assert_eq!(ends.pod.read(&mut [0]).unwrap(), 0);
+        assert_ended_by_gateway(path, &mut ends.client);
+        assert_ended_by_gateway(path, &mut ends.pod);
         let line = close_line(&bridge);
         assert_eq!((&line["side"], &line["reason"]), (&"gateway".into(), &"operator".into()), "{line}");
     }
@@ -137,7 +149,7 @@ mod stories {
     pub(super) fn an_idle_stream_is_closed(path: Path) {
         let bridge = Bridge::start(path, |gateway| gateway.args(["--stream-idle-timeout", "1s"])).unwrap();
         let mut ends = bridge.stream().unwrap();
-        assert_eq!(ends.client.read(&mut [0]).unwrap(), 0);
+        assert_ended_by_gateway(path, &mut ends.client);
         assert_eq!(close_line(&bridge)["reason"], "idle");
     }
 
@@ -173,9 +185,11 @@ mod stories {
             (bridge.gateway.streams().unwrap().first()?["bytes_down"] == BYTES).then_some(())
         })
         .unwrap();
-        // The first words meet a closed socket, whose reset makes the gateway's later ones fail.
+        // The first words meet a closed socket, whose reset makes the gateway's later ones fail. On `packet` the client
+        // hears that reset itself, as from a pod without a gateway, and cannot say more; it keeps what it has got.
         for _ in 0..20 {
-            ends.client.write_all(&[0; 100]).unwrap();
+            let said = ends.client.write_all(&[0; 100]);
+            assert!(said.is_ok() || path.engine == "packet", "{said:?}");
             gateway_tests::wait::pause(Duration::from_millis(5));
         }
         Pattern::new(9).read_to_end(&mut ends.client, BYTES).unwrap();

@@ -59,7 +59,7 @@ impl Path {
     /// Whether the bytes stay in the kernel.
     #[must_use]
     pub fn is_kernel(self) -> bool {
-        self.engine == "sockmap"
+        matches!(self.engine, "sockmap" | "packet")
     }
 }
 
@@ -69,6 +69,7 @@ pub struct Bridge {
     pub gateway: Gateway,
     path: Path,
     pod: Mutex<TcpListener>,
+    /// Those that are to go into the kernel.
     streams: AtomicU32,
     /// Behind the gateway, which ends before its host does.
     hosts: Option<Hosts>,
@@ -131,6 +132,11 @@ impl Bridge {
         self.hosts.as_ref().map_or_else(|| Ok(TcpStream::connect(gateway)?), |hosts| hosts.connect(gateway))
     }
 
+    /// The way that its streams take.
+    pub fn path(&self) -> Path {
+        self.path
+    }
+
     /// The hosts, where the path has some.
     pub fn hosts(&self) -> &Hosts {
         self.hosts.as_ref().expect("the story's path is one on hosts")
@@ -138,14 +144,44 @@ impl Bridge {
 
     /// Establishes a stream on a connection that was made elsewhere, such as in another network namespace.
     pub fn stream_from(&self, client: TcpStream, behind_request: &[u8], behind_101: &[u8]) -> Result<Ends> {
+        let ends = self.establish(client, behind_request, behind_101)?;
+        self.await_promotions()?;
+        Ok(ends)
+    }
+
+    /// Establishes a stream with nothing glued to its heads, and does not wait for it to go into the kernel: it may do
+    /// so at any moment, or never.
+    pub fn stream_at_once(&self) -> Result<Ends> {
+        self.establish(self.connect()?, b"", b"")
+    }
+
+    /// How many streams have gone into the kernel.
+    pub fn promoted(&self) -> Result<f64> {
+        self.gateway.metric("gateway_stream_promotions_total", &[("engine", self.path.engine)])
+    }
+
+    /// Establishes many streams with nothing glued to their heads. They go into the kernel side by side.
+    pub fn streams(&self, count: usize) -> Result<Vec<Ends>> {
+        let streams = (0..count).map(|_| self.establish(self.connect()?, b"", b"")).collect::<Result<_>>()?;
+        self.await_promotions()?;
+        Ok(streams)
+    }
+
+    /// Establishes a stream that cannot go into the kernel, and waits until the gateway says that this is the reason.
+    pub fn stream_refused(&self, reason: &str) -> Result<Ends> {
+        let refused = || self.gateway.metric("gateway_stream_promotions_refused_total", &[("reason", reason)]);
+        let before = refused()?;
+        let ends = self.establish(self.connect()?, b"", b"")?;
+        self.streams.fetch_sub(1, Ordering::Relaxed);
+        until("the refusal", PATIENCE, || refused().is_ok_and(|now| now > before).then_some(()))?;
+        Ok(ends)
+    }
+
+    fn establish(&self, client: TcpStream, behind_request: &[u8], behind_101: &[u8]) -> Result<Ends> {
         // One at a time: the next connection that the pod accepts is this client's.
         let pod = self.pod.lock().expect("no story panics while it holds the pod");
         let ends = establish(client, &pod, self.gateway.addr(), SANDBOX, behind_request, behind_101)?;
-        drop(pod);
-        let streams = 1 + self.streams.fetch_add(1, Ordering::Relaxed);
-        if self.path.is_kernel() {
-            self.await_promotions(streams)?;
-        }
+        self.streams.fetch_add(1, Ordering::Relaxed);
         Ok(ends)
     }
 }
@@ -178,11 +214,15 @@ pub fn establish(
 }
 
 impl Bridge {
-    /// Waits until that many streams have gone into the kernel.
-    fn await_promotions(&self, streams: u32) -> Result<()> {
+    /// Waits until all streams so far have gone into the kernel, where the path leads there.
+    pub fn await_promotions(&self) -> Result<()> {
+        if !self.path.is_kernel() {
+            return Ok(());
+        }
+        let streams = f64::from(self.streams.load(Ordering::Relaxed));
         until("the stream to go into the kernel", PATIENCE, || {
             let promoted = self.gateway.metric("gateway_stream_promotions_total", &[("engine", self.path.engine)]);
-            promoted.is_ok_and(|promoted| promoted >= f64::from(streams)).then_some(())
+            promoted.is_ok_and(|promoted| promoted >= streams).then_some(())
         })
     }
 }

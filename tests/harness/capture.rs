@@ -42,6 +42,15 @@ pub struct Reading {
     pub strange_echoes: u64,
 }
 
+/// What an end of a connection has said last.
+#[derive(Debug, Clone, Copy)]
+pub struct LastWord {
+    /// The sequence number of what it says next.
+    pub next: u32,
+    /// The one that it waits for.
+    pub acknowledged: u32,
+}
+
 /// A segment as tshark reads it.
 struct Segment {
     sender: IpAddr,
@@ -129,10 +138,7 @@ impl Capture {
     /// Ends it, and has it read from the side of `reader`: only what others have sent is judged, since what this host
     /// sent itself was caught before it was finished.
     pub fn read(mut self, reader: IpAddr) -> Result<Reading> {
-        self.tcpdump.signal(Signal::SIGTERM)?;
-        self.tcpdump.wait(PATIENCE)?;
-        let said = self.said()?;
-        ensure!(said.contains("\n0 packets dropped by kernel"), "tcpdump has not seen all: {said}");
+        self.end()?;
         let mut reading = Reading::default();
         let mut ends: HashMap<(u32, bool), Said> = HashMap::new();
         let mut segments = 0;
@@ -156,6 +162,35 @@ impl Capture {
         Ok(reading)
     }
 
+    /// Ends it: what `speaker` has said last in it, in the only connection that it has there.
+    pub fn last_word_of(mut self, speaker: IpAddr) -> Result<LastWord> {
+        self.end()?;
+        let mut last = None;
+        for line in self.dissected()?.lines() {
+            let segment = Segment::parse(&line.split('\t').collect::<Vec<_>>())?;
+            if let (true, Some(acknowledged)) = (segment.sender == speaker, segment.acknowledged) {
+                last = Some(LastWord { next: segment.sequence.wrapping_add(segment.length), acknowledged });
+            }
+        }
+        last.with_context(|| format!("{speaker} has said nothing"))
+    }
+
+    /// Ends it, when all that has arrived is written down.
+    fn end(&mut self) -> Result<()> {
+        let told_before = self.counts()?.len();
+        until("tcpdump to write down what it has seen", PATIENCE, || {
+            self.tcpdump.signal(Signal::SIGUSR1).ok()?;
+            let counts = self.counts().ok()?;
+            let &(written, seen) = counts.get(told_before..)?.last()?;
+            (written == seen).then_some(())
+        })?;
+        self.tcpdump.signal(Signal::SIGTERM)?;
+        self.tcpdump.wait(PATIENCE)?;
+        let said = self.said()?;
+        ensure!(said.contains("\n0 packets dropped by kernel"), "tcpdump has not seen all: {said}");
+        Ok(())
+    }
+
     /// A line per segment, a column per field.
     fn dissected(&self) -> Result<String> {
         let mut command = Command::new("tshark");
@@ -168,6 +203,18 @@ impl Capture {
         let output = command.stderr(Stdio::piped()).output().context("run tshark")?;
         ensure!(output.status.success(), "tshark: {}", String::from_utf8_lossy(&output.stderr).trim());
         Ok(String::from_utf8(output.stdout)?)
+    }
+
+    /// What tcpdump has told of its progress, each time that it was asked: packets written down, and packets seen.
+    fn counts(&self) -> Result<Vec<(u64, u64)>> {
+        let said = self.said()?;
+        let told = said.lines().filter_map(|line| {
+            let (written, rest) = line.strip_prefix("tcpdump: ")?.split_once(" captured, ")?;
+            let (seen, _) = rest.split_once(" received by filter")?;
+            let number = |words: &str| words.split(' ').next()?.parse().ok();
+            Some((number(written)?, number(seen)?))
+        });
+        Ok(told.collect())
     }
 
     fn packets(&self) -> PathBuf {
@@ -193,9 +240,10 @@ impl Reading {
         // A FIN is no byte: Linux lets it follow the last one that fits (`tcp_mss_split_point`).
         let is_beyond = |window_end| segment.length > 0 && is_before(window_end, end);
         self.beyond_window += u64::from(reader.window_end.is_some_and(is_beyond));
-        // A segment without ACK echoes nothing (RFC 7323 section 3.2), such as a SYN that was sent twice.
+        // A segment without ACK echoes nothing (RFC 7323 section 3.2), such as a SYN that was sent twice; and Linux
+        // takes zero for no echo (`tcp_ack_update_rtt`).
         let has_echo = segment.acknowledged.is_some() && !segment.is_reset;
-        let is_strange = |(_, echo)| has_echo && !reader.timestamps.contains(&echo);
+        let is_strange = |(_, echo)| has_echo && echo != 0 && !reader.timestamps.contains(&echo);
         self.strange_echoes += u64::from(segment.timestamp.is_some_and(is_strange));
     }
 

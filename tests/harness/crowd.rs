@@ -143,6 +143,13 @@ fn exchange(streams: &mut [Ends], rounds: usize) -> Result<()> {
     Ok(())
 }
 
+/// The bytes, both directions together, that `streams` streams carry in so many rounds, one exchange after the other.
+pub fn exchanged(streams: usize, rounds: &[usize]) -> u64 {
+    let active = |round: usize| (0..streams).filter(|index| index % ONE_ACTIVE_IN == round % ONE_ACTIVE_IN).count();
+    let turns: usize = rounds.iter().flat_map(|&rounds| (0..rounds).map(active)).sum();
+    (turns * (UP_BYTES + DOWN_BYTES)) as u64
+}
+
 /// Every second stream is ended by its pod.
 fn close(streams: &mut Vec<Ends>) -> Result<()> {
     for (index, Ends { client, pod }) in streams.drain(..).enumerate() {

@@ -7,6 +7,7 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -15,6 +16,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::process::Process;
+use crate::state::StateDir;
 use crate::wait::{self, PATIENCE};
 use crate::{http, target};
 use log::Log;
@@ -30,6 +32,8 @@ pub struct Gateway {
     log: Log,
     listening: Vec<SocketAddr>,
     admin: SocketAddr,
+    /// Goes after the process.
+    _state: Arc<StateDir>,
 }
 
 /// What to start, in the words of the command line. `STORIES_IO` in the environment chooses what the workers wait
@@ -43,6 +47,7 @@ pub struct GatewayBuilder {
     listen: Vec<String>,
     arguments: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
+    state: Arc<StateDir>,
 }
 
 impl Gateway {
@@ -164,6 +169,12 @@ impl GatewayBuilder {
         self
     }
 
+    /// Where the kernel side is kept, instead of in a directory of its own.
+    pub fn state(mut self, state: &Arc<StateDir>) -> Self {
+        self.state = Arc::clone(state);
+        self
+    }
+
     /// One more word on the command line, after `serve`.
     pub fn arg(mut self, argument: impl Into<OsString>) -> Self {
         self.arguments.push(argument.into());
@@ -193,7 +204,7 @@ impl GatewayBuilder {
         let log = Log::follow(stderr);
         let (listening, admin) = await_listening(&mut process, &log, self.listen.len())
             .with_context(|| format!("start the gateway; it logged:\n{}", log.lines().join("\n")))?;
-        Ok(Gateway { process, log, listening, admin })
+        Ok(Gateway { process, log, listening, admin, _state: self.state })
     }
 
     fn spawn(&self) -> Result<Process> {
@@ -203,6 +214,7 @@ impl GatewayBuilder {
         Process::spawn(first, |command| {
             command.args(words);
             command.args(["serve", "--admin", self.admin.as_deref().unwrap_or("127.0.0.1:0")]);
+            command.arg("--state-dir").arg(self.state.path());
             for address in &self.listen {
                 command.args(["--listen", address]);
             }

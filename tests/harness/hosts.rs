@@ -10,6 +10,8 @@
 //!        10.214.3.2  eth ------ strangers  10.214.3.1
 //! ```
 //!
+//! On request, somebody in the middle of the client's and the pod's cable shuffles what comes by.
+//!
 //! The gateway's host routes between the two, so that the same stories can be told without a gateway. The addresses
 //! are seen by nobody else, and so are the same in every story.
 
@@ -19,6 +21,7 @@ use anyhow::Result;
 
 use crate::need::{Need, is_missing};
 use crate::netns::{Namespace, NetNs};
+use crate::shuffler::{self, Shuffler};
 
 /// How the hosts speak with each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +54,8 @@ pub struct Hosts {
     /// Where somebody is who has nothing to do with the stream.
     pub stranger: Namespace,
     family: Family,
+    /// One for the client's cable and one for the pod's, where there are any.
+    shufflers: Vec<Shuffler>,
 }
 
 /// The device of the client's and the pod's host.
@@ -89,17 +94,42 @@ impl Hosts {
 
     /// All three, up and joined.
     pub fn joined(family: Family) -> Result<Self> {
+        Self::with_cables(family, None)
+    }
+
+    /// All three, and what crosses the client's and the pod's cable is shuffled.
+    pub fn shuffled(family: Family, seed: u64) -> Result<Self> {
+        Self::with_cables(family, Some(seed))
+    }
+
+    fn with_cables(family: Family, shuffled: Option<u64>) -> Result<Self> {
         let [client, pod, stranger] = [Namespace::new()?, Namespace::new()?, Namespace::new()?];
-        let hosts = Self { gateway: NetNs::joined()?, client, pod, stranger, family };
+        let shufflers = Vec::new();
+        let mut hosts = Self { gateway: NetNs::joined()?, client, pod, stranger, family, shufflers };
         // What this machine's own connections use is no part of a story; every kernel has this one, and allows it.
         for namespace in [&hosts.client, &hosts.pod, hosts.gateway()] {
             namespace.set("ipv4/tcp_congestion_control", "reno")?;
         }
         hosts.gateway().set("ipv4/ip_forward", "1")?;
         hosts.gateway().set("ipv6/conf/all/forwarding", "1")?;
+        let mut shufflers = Vec::new();
         for (cable, other) in hosts.cables() {
-            hosts.join(cable, other)?;
+            match shuffled {
+                Some(seed) if cable != Cable::Strangers => {
+                    let mut shuffler = Shuffler::new()?;
+                    for (host, device, side) in
+                        [(hosts.gateway(), cable.device(), shuffler::SIDES[0]), (other, DEVICE, shuffler::SIDES[1])]
+                    {
+                        plug((host, device), (shuffler.namespace(), side))?;
+                    }
+                    shuffler.start(seed + shufflers.len() as u64)?;
+                    shufflers.push(shuffler);
+                }
+                _ => plug((hosts.gateway(), cable.device()), (other, DEVICE))?,
+            }
+            hosts.address(cable, other)?;
         }
+        hosts.shufflers = shufflers;
         Ok(hosts)
     }
 
@@ -108,9 +138,9 @@ impl Hosts {
         [(Cable::Clients, &self.client), (Cable::Pods, &self.pod), (Cable::Strangers, &self.stranger)]
     }
 
-    fn join(&self, cable: Cable, other: &Namespace) -> Result<()> {
+    /// Gives both ends of a cable their addresses.
+    fn address(&self, cable: Cable, other: &Namespace) -> Result<()> {
         let (gateway, device) = (self.gateway(), cable.device());
-        gateway.ip(&["link", "add", device, "type", "veth", "peer", "name", DEVICE, "netns", other.name()])?;
         for family in [Family::V4, Family::V6] {
             let (flag, bits) = if family == Family::V4 { ("-4", 24) } else { ("-6", 64) };
             for (end, host, device) in [(1, gateway, device), (2, other, DEVICE)] {
@@ -124,6 +154,11 @@ impl Hosts {
             other.ip(&[flag, "route", "add", "default", "via", &via])?;
         }
         Ok(())
+    }
+
+    /// Who shuffles, on the client's cable and on the pod's.
+    pub fn shufflers(&self) -> &[Shuffler] {
+        &self.shufflers
     }
 
     /// Where the gateway runs.
@@ -198,6 +233,14 @@ impl Hosts {
         self.gateway().set(&format!("ipv4/conf/{}/accept_local", Cable::Strangers.device()), "1")
     }
 
+    /// Cuts the client's cable: packets are lost, and nobody is told.
+    pub fn cut_client(&self) -> Result<()> {
+        self.client.ip(&["link", "set", DEVICE, "down"])?;
+        // Sending goes on without a carrier, as it would behind a switch.
+        let (client, device) = (self.client_address().to_string(), Cable::Clients.device());
+        self.gateway().ip(&["neighbour", "replace", &client, "lladdr", "02:00:00:00:00:01", "dev", device])
+    }
+
     /// Loses packets that arrive at this host from its cable, one in `one_in` at random.
     pub fn lose(host: &Namespace, one_in: u32) -> Result<()> {
         let rules = format!(
@@ -218,6 +261,18 @@ impl Hosts {
         Ok(packets)
     }
 
+    /// Keeps what the host says about the end of its connections to the host.
+    pub fn mute(host: &Namespace) -> Result<()> {
+        let rules = "table inet mute { chain leaving { type filter hook output priority 0; \
+                     tcp flags & (fin | rst) != 0 drop; }; }";
+        host.run("nft", &[rules]).map(drop)
+    }
+
+    /// Lets it speak again.
+    pub fn unmute(host: &Namespace) -> Result<()> {
+        host.run("nft", &["delete", "table", "inet", "mute"]).map(drop)
+    }
+
     /// How many packets were lost there.
     pub fn lost(host: &Namespace) -> Result<u64> {
         let rules = host.run("nft", &["list", "table", "netdev", "loss"])?;
@@ -226,8 +281,14 @@ impl Hosts {
     }
 }
 
+/// A cable between two hosts, by its devices there.
+fn plug((one, one_device): (&Namespace, &str), (other, other_device): (&Namespace, &str)) -> Result<()> {
+    one.ip(&["link", "add", one_device, "type", "veth", "peer", "name", other_device, "netns", other.name()])
+}
+
 impl Drop for Hosts {
     fn drop(&mut self) {
+        self.shufflers.clear();
         // A namespace outlives its name for as long as a socket in it does; the cables do not wait for that.
         for (cable, _) in self.cables() {
             if let Err(error) = self.gateway().ip(&["link", "delete", cable.device()]) {

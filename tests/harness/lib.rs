@@ -22,6 +22,8 @@ pub mod pattern;
 pub mod pod;
 pub mod process;
 pub mod redis;
+pub mod shuffler;
+pub mod state;
 pub mod target;
 pub mod terminal;
 pub mod viewer;

@@ -15,7 +15,7 @@ pub fn directory() -> Result<PathBuf> {
 pub fn program(package: &str) -> Result<PathBuf> {
     let mut directory = std::env::current_exe().context("find the running executable")?;
     directory.pop();
-    if directory.ends_with("deps") {
+    if directory.ends_with("deps") || directory.ends_with("examples") {
         directory.pop();
     }
     let path = directory.join(package);

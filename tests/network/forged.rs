@@ -1,6 +1,6 @@
 //! A third host that knows the addresses and ports of a stream, and guesses the numbers.
 
-use std::net::{SocketAddr, SocketAddrV4, TcpStream};
+use std::net::TcpStream;
 
 use gateway_tests::capture::Capture;
 use gateway_tests::forger::{ACK, FIN, Forger, PSH, RST, SYN, Segment};
@@ -8,7 +8,7 @@ use gateway_tests::hosts::Family;
 use gateway_tests::pattern::Pattern;
 use gateway_tests::wait::{PATIENCE, until};
 
-use super::{Way, World, converse, part, ways};
+use super::{Way, World, converse, part, v4, ways};
 
 /// Segments of each kind on each half of a stream. A guess is right by chance once in 2^32 for a reset, and hardly more
 /// often for what needs a fitting acknowledgement besides.
@@ -67,11 +67,4 @@ fn forge(world: &World, end: &TcpStream) -> u64 {
         }
     }
     sent
-}
-
-fn v4(address: SocketAddr) -> SocketAddrV4 {
-    match address {
-        SocketAddr::V4(address) => address,
-        SocketAddr::V6(address) => panic!("{address} on hosts that speak IPv4"),
-    }
 }

@@ -71,6 +71,8 @@ fn value_of(pair: &[u8]) -> Option<&[u8]> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::auth::{Bearer, Keys, Secret};
 
@@ -89,6 +91,19 @@ mod tests {
 
     fn check(guard: &Guard, field: &str, scope: Scope<'_>, now: i64) -> Result<(), AuthError> {
         guard.check_cookies([field].into_iter(), scope, now)
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_open_but_those_that_were_given(noise in proptest::collection::vec(any::<u8>(), 0..80), at: u8) {
+            let guard = guard("all", b"k");
+            prop_assert!(guard.check_cookies([&noise].into_iter(), BOX, 0).is_err());
+            let set = cookie(&guard, "all", 0);
+            let mut pair = set.split_once(';').expect("attributes follow").0.to_owned().into_bytes();
+            let place = NAME.len() + 1 + usize::from(at) % (pair.len() - NAME.len() - 1);
+            pair[place] = if pair[place] == b'x' { b'y' } else { b'x' };
+            prop_assert!(guard.check_cookies([&pair].into_iter(), BOX, 0).is_err(), "one byte is another");
+        }
     }
 
     #[test]

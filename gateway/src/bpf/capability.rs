@@ -9,6 +9,8 @@ use std::io;
 pub enum Capability {
     /// Everything to do with networks, among it the network types of BPF programs.
     NetAdmin = 12,
+    /// Sockets that send whole packets.
+    NetRaw = 13,
     /// What `CAP_BPF` was part of before Linux 5.8; it still stands in for both others.
     SysAdmin = 21,
     /// BPF maps and programs.
@@ -19,6 +21,7 @@ impl fmt::Display for Capability {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NetAdmin => "CAP_NET_ADMIN",
+            Self::NetRaw => "CAP_NET_RAW",
             Self::SysAdmin => "CAP_SYS_ADMIN",
             Self::Bpf => "CAP_BPF",
         })

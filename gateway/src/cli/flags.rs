@@ -23,6 +23,47 @@ pub struct EveryFlag(Flags);
 #[derive(Debug)]
 pub struct DirectoryFlags(Flags);
 
+/// A command's one option out of the table, as a flag beside `--config`.
+macro_rules! one_flag {
+    ($flags:ident, $name:literal, $doc:literal) => {
+        #[doc = $doc]
+        #[derive(Debug)]
+        pub struct $flags(Flags);
+
+        impl $flags {
+            /// What the command line, and the environment of this process, say.
+            #[must_use]
+            pub fn layers(self) -> Layers {
+                self.0.layers()
+            }
+        }
+
+        impl Args for $flags {
+            fn augment_args(command: Command) -> Command {
+                command.arg(config_flag()).args(options::named($name).map(flag))
+            }
+
+            fn augment_args_for_update(command: Command) -> Command {
+                Self::augment_args(command)
+            }
+        }
+
+        impl FromArgMatches for $flags {
+            fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+                Ok(Self(taken(options::named($name).into_iter(), matches)))
+            }
+
+            fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+                *self = Self::from_arg_matches(matches)?;
+                Ok(())
+            }
+        }
+    };
+}
+
+one_flag!(StateFlags, "state-dir", "Where the packet engine keeps what outlives the process.");
+one_flag!(AdminFlags, "admin", "Where a running gateway is asked.");
+
 #[derive(Debug)]
 struct Flags {
     file: Option<PathBuf>,

@@ -35,6 +35,7 @@ macro_rules! option {
 
 // Behind the macro, which these use.
 mod broker;
+mod packet;
 mod streams;
 mod tokens;
 
@@ -49,6 +50,7 @@ pub static GROUPS: &[Group] = &[
     Group { title: "HTTP", options: HTTP },
     Group { title: "Upstream", options: UPSTREAM },
     Group { title: "Streams", options: streams::STREAMS },
+    Group { title: "Packet engine", options: packet::PACKET },
     Group { title: "Broker", options: broker::BROKER },
 ];
 

@@ -22,7 +22,7 @@ use super::problem::{Origin, Problem, Problems};
 use super::route::RouteLines;
 use super::{
     AuthConfig, BrokerConfig, Config, ControlPlaneConfig, DnsConfig, EngineChoice, HttpConfig, IoChoice, LogFormat,
-    RedisConfig, RoutingConfig, StreamConfig, UpstreamConfig,
+    PacketConfig, RedisConfig, RoutingConfig, StreamConfig, UpstreamConfig,
 };
 use super::{check, environment, file, options};
 
@@ -63,6 +63,8 @@ pub struct Raw {
     pub upstream: UpstreamConfig,
     /// The options about streams.
     pub stream: StreamConfig,
+    /// The options about the packet engine.
+    pub packet: PacketConfig,
     /// The options about the broker.
     pub broker: BrokerConfig,
     /// `--drain-timeout`
@@ -149,6 +151,7 @@ impl Default for Raw {
             http,
             upstream,
             stream,
+            packet,
             broker,
             drain_timeout,
             drain_delay,
@@ -174,6 +177,7 @@ impl Default for Raw {
             http,
             upstream,
             stream,
+            packet,
             broker,
             drain_timeout,
             drain_delay,

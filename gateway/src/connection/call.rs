@@ -105,10 +105,12 @@ impl<'a> Call<'a> {
         let metrics = &self.context.shared.metrics;
         let configured = self.context.config().upstream.dial;
         let ladder = self.target.handling.dial.map(|ladder| DialConfig { timeout: configured.timeout, ..ladder });
+        let splicer = self.context.shared.splicer.as_ref();
         let mut tries = 0;
         upstream::dial(
             &self.context.driver,
             self.endpoint(),
+            || splicer.and_then(|splicer| splicer.port(self.endpoint())),
             &ladder.unwrap_or(configured),
             |outcome: DialOutcome, time| {
                 if tries > 0 {

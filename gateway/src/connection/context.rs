@@ -8,13 +8,13 @@ use tokio::sync::Semaphore;
 
 use super::places::{Place, Places, Table};
 use crate::auth::Guard;
-use crate::config::Config;
+use crate::config::{Config, StreamConfig};
 use crate::directory::{Directory, Dns};
 use crate::drain::Drain;
 use crate::http::HeadLimits;
 use crate::metrics::Metrics;
 use crate::sys::{Driver, TcpTuning};
-use crate::tunnel::{self, LiveStreams, Plan};
+use crate::tunnel::{self, LiveStreams, Plan, Splicer};
 use crate::upstream::{Pool, Register};
 
 /// Whether clients speak TLS to the gateway itself. It terminates none.
@@ -46,6 +46,8 @@ pub struct Shared {
     pub tables: Vec<Table>,
     /// Workers offload their streams to the kernel.
     pub offload: bool,
+    /// The kernel side of the packet engine, where streams are spliced.
+    pub splicer: Option<Arc<Splicer>>,
 }
 
 impl Shared {
@@ -89,14 +91,7 @@ impl Context {
             head_bytes_max: config.http.head_bytes_max,
             fields_max: config.http.fields_max,
         };
-        let tuning = |unread_max| TcpTuning {
-            keepalive_idle: config.stream.keepalive.idle,
-            keepalive_interval: config.stream.keepalive.interval,
-            keepalive_probes: config.stream.keepalive.probes,
-            user_timeout: config.stream.user_timeout,
-            unsent_max: tunnel::UNSENT_MAX_BYTES,
-            unread_max,
-        };
+        let tuning = |unread_max| tuning(&config.stream, unread_max);
         let client_tuning = tuning(tunnel::CLIENT_UNREAD_MAX_BYTES);
         let upstream_tuning = tuning(tunnel::UPSTREAM_UNREAD_MAX_BYTES);
         let pool = Pool::new(&config.upstream);
@@ -138,6 +133,19 @@ impl Context {
         let count = self.requests.get() + 1;
         self.requests.set(count);
         format!("{:08x}{:02x}{count:06x}", self.shared.instance, self.index)
+    }
+}
+
+/// What a stream's socket is set to, on which `unread_max` bytes may wait to be read.
+#[must_use]
+pub fn tuning(config: &StreamConfig, unread_max: u32) -> TcpTuning {
+    TcpTuning {
+        keepalive_idle: config.keepalive.idle,
+        keepalive_interval: config.keepalive.interval,
+        keepalive_probes: config.keepalive.probes,
+        user_timeout: config.user_timeout,
+        unsent_max: tunnel::UNSENT_MAX_BYTES,
+        unread_max,
     }
 }
 

@@ -30,23 +30,26 @@ pub(super) fn admit(
     context: &Context,
 ) -> Result<Decision, AuthError> {
     let guard = &context.shared.guard;
-    match target.source {
-        Source::Header if guard.is_closed() => {
-            let given = auth::credentials(head.values("authorization"));
-            guard.check(given, scope(&target), header::chooses_address(head), now())?;
-            target.handling.consumes_authorization = true;
-        }
-        Source::Host | Source::Prefix if guard.is_closed() => {
-            let door = Door { guard, head, client_trusted: context.trusts(client), now: now() };
-            if let Some(set_cookies) = door.admit(&mut target)? {
-                let path = cookie_path(&target, context);
-                let set_cookies = set_cookies.map(|grant| door.cookie(grant, &target, &path));
-                return Ok(without_token(head, &target, set_cookies));
+    if guard.is_closed() {
+        let door = Door { guard, head, client_trusted: context.trusts(client), now: now() };
+        let elsewhere = match target.source {
+            Source::Header => door.admit_program(&mut target).map(|()| None)?,
+            Source::Host | Source::Prefix => door.admit(&mut target)?,
+            // The session paths are one page's URLs with and without an id, which no cookie's Path can follow; an edge
+            // has asked already; and a portal has to be reached by whoever has no token yet.
+            _ => {
+                target.handling.consumes_authorization = door.has_brought_token(&target);
+                None
             }
+        };
+        if let Some(grant) = elsewhere {
+            let path = cookie_path(&target, context);
+            return Ok(without_token(head, &target, grant.map(|grant| door.cookie(grant, &target, &path))));
         }
-        // The session paths are one page's URLs with and without an id, which no cookie's Path can follow; an edge has
-        // asked already; and a portal has to be reached by whoever has no token yet.
-        _ => {}
+        // A token that was brought to the wrong place goes no further, either.
+        if let Some(hidden) = query::without(&target.upstream_target, auth::PARAMETER) {
+            target.upstream_target = hidden;
+        }
     }
     if target.misses_slash { Ok(with_slash(head)) } else { Ok(Decision::Forward(target)) }
 }
@@ -60,15 +63,21 @@ struct Door<'a> {
 }
 
 impl<'a> Door<'a> {
+    /// Where the Authorization field is the gateway's alone.
+    fn admit_program(&self, target: &mut Target) -> Result<(), AuthError> {
+        let chooses_address = header::chooses_address(self.head);
+        self.guard.check(self.bearer(), scope(target), chooses_address, self.now)?;
+        target.handling.consumes_authorization = true;
+        Ok(())
+    }
+
     /// `None` for a request that goes on; otherwise what its next URL's cookie is given for, if it gets one.
     ///
     /// An Authorization field that is no token of ours is the sandbox's: applications have their own.
     fn admit(&self, target: &mut Target) -> Result<Option<Option<Grant<'a>>>, AuthError> {
-        let given = auth::credentials(self.head.values("authorization"));
-        let by_field = self.check(given, target);
+        let by_field = self.check(self.bearer(), target);
+        target.handling.consumes_authorization = self.has_brought_token(target);
         if by_field.is_ok() {
-            target.handling.consumes_authorization = true;
-            hide_token(target);
             return Ok(None);
         }
         let by_cookie = self.by_cookie(target);
@@ -86,13 +95,19 @@ impl<'a> Door<'a> {
             };
         }
         match (by_cookie, by_field) {
-            (Ok(()), _) => {
-                hide_token(target);
-                Ok(None)
-            }
+            (Ok(()), _) => Ok(None),
             (Err(AuthError::Nowhere), Err(error)) if error != AuthError::Missing => Err(error),
             (Err(error), _) => Err(error),
         }
+    }
+
+    fn bearer(&self) -> Option<&'a [u8]> {
+        auth::credentials(self.head.values("authorization"))
+    }
+
+    /// Whether the Authorization field has a token of ours, be it for another sandbox: no sandbox may see it.
+    fn has_brought_token(&self, target: &Target) -> bool {
+        matches!(self.check(self.bearer(), target), Ok(_) | Err(AuthError::Forbidden))
     }
 
     fn check(&self, token: Option<&[u8]>, target: &Target) -> Result<Grant<'a>, AuthError> {
@@ -129,13 +144,6 @@ fn cookie_path(target: &Target, context: &Context) -> String {
     match target.source {
         Source::Prefix => prefix::root(&target.sandbox, &context.config().routing),
         _ => "/".to_owned(),
-    }
-}
-
-/// A token that was brought to the wrong place goes no further, either.
-fn hide_token(target: &mut Target) {
-    if let Some(hidden) = query::without(&target.upstream_target, auth::PARAMETER) {
-        target.upstream_target = hidden;
     }
 }
 

@@ -56,7 +56,7 @@ pub(super) async fn handshake(client: &mut Inbox, mut call: Call<'_>, upgrade: &
     // Entered before the client knows: whoever sees the 101 sees the stream, and a sandbox that goes away closes it.
     let live = &call.context.shared.live;
     let engine = call.context.plan.user.engine();
-    let stream = live.open(permit, call.context.index, call.account.client(), call.place(), engine);
+    let mut stream = live.open(permit, call.context.index, call.account.client(), call.place(), engine);
     // A sandbox that left the directory during the handshake had no stream yet that could be closed.
     if let Err(error) = call.locate_again().await
         && error.is_gone()
@@ -69,8 +69,8 @@ pub(super) async fn handshake(client: &mut Inbox, mut call: Call<'_>, upgrade: &
         return Ok(Next::Close(Close::Now));
     }
     let (upstream, to_client) = upstream.into_parts();
-    let request_id = call.account.request_id().to_owned();
-    Ok(Next::Stream(Box::new(Accepted { upstream, to_client, stream, request_id })))
+    stream.set_request_id(call.account.request_id().to_owned());
+    Ok(Next::Stream(Box::new(Accepted { upstream, to_client, stream })))
 }
 
 /// Sends the request and reads the answer's head.

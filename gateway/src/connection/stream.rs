@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use super::context::{Context, Counted};
 use crate::sys::Socket;
+use crate::tunnel::closing::Closed;
 use crate::tunnel::live::Direction;
-use crate::tunnel::{self, StreamGuard, Tunnel};
+use crate::tunnel::{self, Conclusion, Ended, StreamGuard, Tunnel};
 
 /// An accepted upgrade: everything about the stream but the client's side.
 pub(super) struct Accepted {
@@ -14,10 +15,9 @@ pub(super) struct Accepted {
     /// What the pod sent behind its 101.
     pub(super) to_client: Vec<u8>,
     pub(super) stream: StreamGuard,
-    pub(super) request_id: String,
 }
 
-/// Runs an established stream to its end and accounts for it.
+/// Runs an established stream to its end and accounts for it, or to where it goes on without sockets.
 pub(super) async fn run(
     client: Socket,
     to_upstream: Vec<u8>,
@@ -25,7 +25,7 @@ pub(super) async fn run(
     context: Rc<Context>,
     counted: Counted,
 ) {
-    let Accepted { upstream, to_client, stream, request_id } = accepted;
+    let Accepted { upstream, to_client, stream } = accepted;
     for (socket, tuning) in [(&client, &context.client_tuning), (&upstream, &context.upstream_tuning)] {
         if let Err(error) = tuning.apply(socket) {
             tracing::debug!(%error, "could not tune a stream's socket");
@@ -33,25 +33,16 @@ pub(super) async fn run(
     }
     let metrics = context.shared.metrics.streams();
     metrics.opened(stream.engine().label());
-    let ended = tunnel::run(Tunnel { client, upstream, to_upstream, to_client }, &context.plan, &stream).await;
-    metrics.closed(stream.engine().label(), ended.side.label(), ended.reason.label(), stream.age());
-    tracing::info!(
-        target: "stream",
-        request_id,
-        stream = stream.id(),
-        sandbox = %stream.sandbox(),
-        client = %stream.client(),
-        endpoint = %stream.endpoint(),
-        engine = stream.engine().label(),
-        bytes_up = stream.bytes(Direction::Up),
-        bytes_down = stream.bytes(Direction::Down),
-        kernel_bytes = stream.kernel_bytes(),
-        promotions = stream.promotions(),
-        duration_ms = millis(stream.age()),
-        side = ended.side.label(),
-        reason = ended.reason.label(),
-        "stream closed"
-    );
+    let tunnel = Tunnel { client, upstream, to_upstream, to_client };
+    match tunnel::run(tunnel, &context.plan, &stream).await {
+        Conclusion::Spliced(place) => {
+            tunnel::keep(stream, place);
+            // It has no descriptors any more, which are what connections are counted for.
+            drop(counted);
+            return;
+        }
+        Conclusion::Ended(ended) => close_line(&stream, ended).tell(metrics),
+    }
     leave(stream, counted);
 }
 
@@ -60,6 +51,22 @@ pub(super) async fn run(
 fn leave(stream: StreamGuard, counted: Counted) {
     drop(stream);
     drop(counted);
+}
+
+fn close_line(stream: &StreamGuard, ended: Ended) -> Closed<'_> {
+    Closed {
+        request_id: stream.request_id(),
+        id: stream.id(),
+        sandbox: stream.sandbox(),
+        client: stream.client(),
+        endpoint: stream.endpoint(),
+        engine: stream.engine(),
+        bytes: Direction::ALL.map(|direction| stream.bytes(direction)),
+        kernel_bytes: stream.kernel_bytes(),
+        promotions: stream.promotions().into(),
+        duration: stream.age(),
+        ended,
+    }
 }
 
 /// For a log line.

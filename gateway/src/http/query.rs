@@ -38,7 +38,26 @@ pub fn without(target: &[u8], name: &str) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn what_is_left_has_it_no_more_and_is_untouched_otherwise(query in "[at=&%74;?+]{0,40}") {
+            let (values, rest) = take(query.as_bytes(), "t");
+            let (none, same) = take(&rest, "t");
+            prop_assert_eq!((none, &same), (Vec::new(), &rest));
+            prop_assert_eq!(values.is_empty(), rest == query.as_bytes());
+        }
+
+        #[test]
+        fn no_target_panics(target in proptest::collection::vec(any::<u8>(), 0..60)) {
+            if let Some(left) = without(&target, "t") {
+                prop_assert!(left.len() < target.len());
+            }
+        }
+    }
 
     #[test]
     fn the_parameter_is_taken_wherever_it_stands_and_the_rest_keeps_its_bytes() {

@@ -81,10 +81,18 @@ const INVALIDATION_CAUSE: LabelSpec = LabelSpec { name: "cause", values: &["push
 const DIAL_OUTCOME: LabelSpec =
     LabelSpec { name: "outcome", values: &["connected", "refused", "timeout", "unreachable", "error"] };
 /// The engines of this build.
-pub(super) const ENGINE: LabelSpec = LabelSpec { name: "engine", values: &["copy", "splice", "sockmap"] };
+pub(super) const ENGINE: LabelSpec = LabelSpec { name: "engine", values: &["copy", "splice", "sockmap", "packet"] };
 /// The engines that streams are promoted to.
-pub(super) const KERNEL_ENGINE: LabelSpec = LabelSpec { name: "engine", values: &["sockmap"] };
-const REFUSAL: LabelSpec = LabelSpec { name: "reason", values: &["busy", "full", "refused"] };
+pub(super) const KERNEL_ENGINE: LabelSpec = LabelSpec { name: "engine", values: &["sockmap", "packet"] };
+const REFUSAL: LabelSpec = LabelSpec {
+    name: "reason",
+    values: &["busy", "urgent", "fin", "full", "refused", "route", "port", "options", "mss"],
+};
+/// [`gateway_common::packet::Unspliced`]
+const UNSPLICED: LabelSpec = LabelSpec {
+    name: "reason",
+    values: &["fragment", "ip_options", "malformed", "held", "tcp_options", "hops", "too_long", "refused"],
+};
 const DEMOTION: LabelSpec =
     LabelSpec { name: "reason", values: &["ended", "pressure", "late", "raced", "operator", "closed"] };
 const UPSTREAM_STATE: LabelSpec = LabelSpec { name: "state", values: &["idle", "busy"] };
@@ -122,7 +130,11 @@ const COLLECTOR: LabelSpec = LabelSpec { name: "collector", values: &["process",
 pub const METRICS: &[MetricSpec] = &[
     gauge("gateway_build_info", &[VERSION], "Always 1; the label is the running version."),
     counter("gateway_connections_accepted_total", &[], "Client connections accepted."),
-    gauge("gateway_connections_open", &[], "Client connections open now, those that became streams included."),
+    gauge(
+        "gateway_connections_open",
+        &[],
+        "Client connections open now, those that became streams included for as long as they have sockets.",
+    ),
     counter("gateway_connections_rejected_total", &[REJECT_REASON], "Client connections turned away before a request."),
     counter(
         "gateway_http_requests_total",
@@ -182,6 +194,11 @@ pub const METRICS: &[MetricSpec] = &[
     ),
     gauge("gateway_streams_open", &[ENGINE], "Streams open now, by the engine that moves them."),
     counter("gateway_streams_opened_total", &[ENGINE], "Streams opened, by their first engine."),
+    counter(
+        "gateway_streams_adopted_total",
+        &[],
+        "Streams without sockets that were taken over from a gateway that is gone.",
+    ),
     counter("gateway_streams_closed_total", &[ENGINE, SIDE, CLOSE_REASON], "Streams closed: who ended them, and why."),
     histogram("gateway_stream_duration_seconds", LIFETIME, &[ENGINE], "Life of a stream, from its 101 to its end."),
     counter(
@@ -193,7 +210,8 @@ pub const METRICS: &[MetricSpec] = &[
     counter(
         "gateway_stream_promotions_refused_total",
         &[REFUSAL],
-        "Times a stream could not go into the kernel: bytes were on their way, no place was left, the kernel refused.",
+        "Times a stream could not go into the kernel: bytes were on their way, no place was left, the kernel refused, \
+         or its two connections do not fit together.",
     ),
     counter(
         "gateway_stream_demotions_total",
@@ -201,6 +219,11 @@ pub const METRICS: &[MetricSpec] = &[
         "Times a stream came back from this engine to user space, and why.",
     ),
     counter("gateway_sockmap_skbs_total", &[DIRECTION], "Socket buffers that the kernel passed from socket to socket."),
+    counter(
+        "gateway_packets_unspliced_total",
+        &[UNSPLICED],
+        "Packets that the packet engine left to the IP stack (fragment, ip_options, malformed) or dropped.",
+    ),
     gauge(
         "gateway_engine_available",
         &[ENGINE],

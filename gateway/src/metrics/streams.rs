@@ -18,6 +18,9 @@ pub trait StreamTotals: Send + Sync {
     /// Socket buffers that the kernel passed from socket to socket since the start, by direction.
     fn skbs(&self) -> Vec<(&'static str, u64)>;
 
+    /// Packets that the packet engine did not splice since the start, by reason.
+    fn unspliced(&self) -> Vec<(&'static str, u64)>;
+
     /// Streams that are open now, by engine. An engine that is not named has none.
     fn open(&self) -> Vec<(&'static str, u64)>;
 }
@@ -26,6 +29,7 @@ pub trait StreamTotals: Send + Sync {
 pub struct StreamMetrics {
     open: Family<Gauge>,
     opened: Family<Counter>,
+    adopted: Family<Counter>,
     closed: Family<Counter>,
     duration: Family<Histogram>,
     bytes: Family<Counter>,
@@ -33,6 +37,7 @@ pub struct StreamMetrics {
     promotions_refused: Family<Counter>,
     demotions: Family<Counter>,
     skbs: Family<Counter>,
+    unspliced: Family<Counter>,
     available: Family<Gauge>,
     /// Set once, when the registry of live streams exists.
     totals: OnceLock<Arc<dyn StreamTotals>>,
@@ -43,6 +48,7 @@ impl StreamMetrics {
         Self {
             open: Family::new(recorder, "gateway_streams_open"),
             opened: Family::new(recorder, "gateway_streams_opened_total"),
+            adopted: Family::new(recorder, "gateway_streams_adopted_total"),
             closed: Family::new(recorder, "gateway_streams_closed_total"),
             duration: Family::new(recorder, "gateway_stream_duration_seconds"),
             bytes: Family::new(recorder, "gateway_stream_bytes_total"),
@@ -50,6 +56,7 @@ impl StreamMetrics {
             promotions_refused: Family::new(recorder, "gateway_stream_promotions_refused_total"),
             demotions: Family::new(recorder, "gateway_stream_demotions_total"),
             skbs: Family::new(recorder, "gateway_sockmap_skbs_total"),
+            unspliced: Family::new(recorder, "gateway_packets_unspliced_total"),
             available: Family::new(recorder, "gateway_engine_available"),
             totals: OnceLock::new(),
         }
@@ -58,6 +65,11 @@ impl StreamMetrics {
     /// A stream began in this engine.
     pub fn opened(&self, engine: &'static str) {
         self.opened.with([engine]).increment(1);
+    }
+
+    /// Streams of a gateway that is gone are this one's now.
+    pub fn adopted(&self, streams: u64) {
+        self.adopted.with([]).increment(streams);
     }
 
     /// A stream ended: in which engine, which side ended it (`client`, `upstream`, `gateway`) and why.
@@ -104,6 +116,9 @@ impl StreamMetrics {
         }
         for (direction, skbs) in totals.skbs() {
             self.skbs.with([direction]).absolute(skbs);
+        }
+        for (reason, packets) in totals.unspliced() {
+            self.unspliced.with([reason]).absolute(packets);
         }
     }
 }

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use gateway_common::packet::Unspliced;
+
 use super::*;
 use crate::directory::{InvalidationCause, LookupOutcome, LookupSource};
 use crate::{route, tunnel};
@@ -52,6 +54,10 @@ impl StreamTotals for Totals {
 
     fn skbs(&self) -> Vec<(&'static str, u64)> {
         vec![("up", 2), ("down", 3)]
+    }
+
+    fn unspliced(&self) -> Vec<(&'static str, u64)> {
+        Unspliced::ALL.map(|reason| (reason.label(), 1)).to_vec()
     }
 
     fn open(&self) -> Vec<(&'static str, u64)> {

@@ -14,7 +14,8 @@ use crate::bpf::capability::{Capabilities, Capability};
 use crate::bpf::{self, LoadError};
 use crate::config::Config;
 use crate::sys::descriptors::{self, Capacity};
-use crate::sys::{Backend, pipe};
+use crate::sys::raw::RawSender;
+use crate::sys::{Backend, pipe, repair};
 
 /// Everything that decides which engines run here.
 #[derive(Debug, Serialize)]
@@ -31,6 +32,10 @@ pub struct Machine {
     pub splice_refused: Option<String>,
     /// Why the kernel does not take the embedded programs, if it does not.
     pub programs_refused: Option<Missing>,
+    /// Why no raw socket can be opened, if none can.
+    pub raw_refused: Option<String>,
+    /// Why membarrier(2) is refused, if it is.
+    pub membarrier_refused: Option<String>,
     /// The kernel describes its own types at `/sys/kernel/btf/vmlinux`. No program of this build needs that.
     pub btf: bool,
     /// Where a BPF file system is mounted.
@@ -111,6 +116,8 @@ impl Machine {
             io_uring: io_uring(),
             splice_refused: pipe::check().err().map(|error| error.to_string()),
             programs_refused: bpf::check().err().map(|error| refused(&error)),
+            raw_refused: RawSender::open().err().map(|error| error.to_string()),
+            membarrier_refused: repair::wait_for_packets().err().map(|error| error.to_string()),
             btf: Path::new("/sys/kernel/btf/vmlinux").exists(),
             bpffs: mounts::bpffs(&mounts).map(PathBuf::from),
             memlock_bytes: (memlock_bytes != RLIM_INFINITY).then_some(memlock_bytes),
@@ -126,7 +133,7 @@ fn read(file: &str) -> String {
 }
 
 fn names(capabilities: Capabilities) -> Vec<String> {
-    let asked = [Capability::Bpf, Capability::NetAdmin, Capability::SysAdmin];
+    let asked = [Capability::Bpf, Capability::NetAdmin, Capability::NetRaw, Capability::SysAdmin];
     asked.iter().filter(|&&capability| capabilities.has(capability)).map(Capability::to_string).collect()
 }
 

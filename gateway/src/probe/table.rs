@@ -30,6 +30,8 @@ fn write_machine(f: &mut fmt::Formatter<'_>, machine: &Machine) -> fmt::Result {
         io_uring,
         splice_refused,
         programs_refused,
+        raw_refused,
+        membarrier_refused,
         btf,
         bpffs,
         memlock_bytes,
@@ -45,6 +47,8 @@ fn write_machine(f: &mut fmt::Formatter<'_>, machine: &Machine) -> fmt::Result {
     row(f, "io_uring", io_uring.refused.as_deref().unwrap_or("yes"))?;
     row(f, "splice(2)", splice_refused.as_deref().unwrap_or("yes"))?;
     row(f, "kernel programs", programs_refused.as_ref().map_or("accepted", |missing| missing.detail.as_str()))?;
+    row(f, "raw sockets", raw_refused.as_deref().unwrap_or("yes"))?;
+    row(f, "membarrier(2)", membarrier_refused.as_deref().unwrap_or("yes"))?;
     row(f, "kernel BTF", yes_no(*btf))?;
     match bpffs {
         Some(path) => row(f, "BPF file system", path.display())?,

@@ -8,11 +8,13 @@ const ALL: [&str; 4] = ["copy", "splice", "sockmap", "packet"];
 fn machine() -> Machine {
     Machine {
         kernel: Kernel::of("6.18.45"),
-        capabilities: vec!["CAP_BPF".to_owned(), "CAP_NET_ADMIN".to_owned()],
+        capabilities: ["CAP_BPF", "CAP_NET_ADMIN", "CAP_NET_RAW"].map(str::to_owned).to_vec(),
         seccomp_filter: false,
         io_uring: IoUring { refused: None, disabled: Some(0) },
         splice_refused: None,
         programs_refused: None,
+        raw_refused: None,
+        membarrier_refused: None,
         btf: true,
         bpffs: Some("/sys/fs/bpf".into()),
         memlock_bytes: None,
@@ -67,10 +69,23 @@ fn without_the_system_call_there_is_no_splice() {
 #[test]
 fn without_capabilities_the_kernel_engines_are_out() {
     let programs_refused = Some(Missing::new(Need::Capability, "CAP_BPF missing"));
-    let machine = Machine { programs_refused, bpffs: None, ..machine() };
+    let machine = Machine { programs_refused, ..machine() };
     assert_eq!(available(&machine), ["copy", "splice"]);
     assert_eq!(missing(&machine, "sockmap"), [Need::Capability]);
-    assert_eq!(missing(&machine, "packet"), [Need::Capability, Need::Bpffs]);
+    assert_eq!(missing(&machine, "packet"), [Need::Capability]);
+}
+
+#[test]
+fn each_thing_that_packet_alone_needs_is_told() {
+    let refused = || Some("Operation not permitted".to_owned());
+    let raw = Machine { raw_refused: refused(), ..machine() };
+    assert_eq!((missing(&raw, "packet"), missing(&raw, "sockmap")), (vec![Need::RawSocket], vec![]));
+    let membarrier = Machine { membarrier_refused: refused(), ..machine() };
+    assert_eq!(missing(&membarrier, "packet"), [Need::Membarrier]);
+    let mut unmounted = Machine { bpffs: None, ..machine() };
+    assert_eq!((missing(&unmounted, "packet"), missing(&unmounted, "sockmap")), (vec![Need::BpfFs], vec![]));
+    unmounted.capabilities.push("CAP_SYS_ADMIN".to_owned());
+    assert_eq!(missing(&unmounted, "packet"), []);
 }
 
 #[test]
@@ -92,7 +107,7 @@ fn an_old_kernel_is_told_which_one_it_takes() {
     let machine = Machine { kernel: Kernel::of("5.4.0-150-generic"), ..machine() };
     assert_eq!(available(&machine), ["copy", "splice"]);
     let packet = &engines(&machine, &ALL)[3];
-    assert_eq!(packet.missing[0].detail, "Linux 5.10.0 or newer; this is 5.4.0-150-generic");
+    assert_eq!(packet.missing[0].detail, "Linux 6.6.0 or newer; this is 5.4.0-150-generic");
 }
 
 #[test]
@@ -103,7 +118,7 @@ fn a_release_that_nobody_can_read_rules_nothing_out() {
 
 #[test]
 fn the_table_names_every_engine_and_everything_missing() {
-    let machine = Machine { kernel: Kernel::of("5.4.0"), bpffs: None, ..machine() };
+    let machine = Machine { kernel: Kernel::of("5.4.0"), ..machine() };
     let report = Report { engines: engines(&machine, &["copy", "packet"]), machine };
     let table = report.to_string();
     let lines: Vec<&str> = table.lines().collect();
@@ -111,7 +126,7 @@ fn the_table_names_every_engine_and_everything_missing() {
     assert_eq!(lines[1], "splice   no   not in this build");
     assert_eq!(lines[2], "sockmap  no   not in this build");
     assert_eq!(lines[3], "              Linux 5.11.0 or newer; this is 5.4.0");
-    assert!(table.contains("\npacket   no   Linux 5.10.0 or newer; this is 5.4.0\n              no BPF file system"));
+    assert!(table.contains("\npacket   no   Linux 6.6.0 or newer; this is 5.4.0\n"));
     let room = "\nRLIMIT_NOFILE    20000 (soft limit 1024), room for 9864 streams per worker, 19728 with 2\n";
     assert!(table.contains(room), "{table}");
 }

@@ -10,7 +10,7 @@ use crate::directory::{Directory, DirectoryEvents, InvalidationCause, LiveSandbo
 use crate::drain::{Drain, Phase};
 use crate::metrics::{Metrics, StreamTotals};
 use crate::route::SandboxId;
-use crate::tunnel::{LiveStreams, Reason};
+use crate::tunnel::{LiveStreams, Reason, Splicer};
 use crate::upstream::Register;
 
 /// What `/readyz` asks.
@@ -27,21 +27,29 @@ impl Readiness for Ready {
     }
 }
 
-/// The registry as its observers see it.
-pub(super) struct Streams(pub(super) Arc<LiveStreams>);
+/// Everything about streams as the metrics see it.
+pub(super) struct Totals {
+    pub(super) live: Arc<LiveStreams>,
+    pub(super) splicer: Option<Arc<Splicer>>,
+}
 
-impl StreamTotals for Streams {
+impl StreamTotals for Totals {
     fn bytes(&self) -> Vec<(&'static str, &'static str, u64)> {
-        let bytes = self.0.totals().bytes;
+        let bytes = self.live.bytes();
         bytes.into_iter().map(|(engine, direction, bytes)| (engine.label(), direction.label(), bytes)).collect()
     }
 
     fn skbs(&self) -> Vec<(&'static str, u64)> {
-        self.0.totals().skbs.into_iter().map(|(direction, skbs)| (direction.label(), skbs)).collect()
+        self.live.skbs().into_iter().map(|(direction, skbs)| (direction.label(), skbs)).collect()
+    }
+
+    fn unspliced(&self) -> Vec<(&'static str, u64)> {
+        let counts = self.splicer.as_ref().map(|splicer| splicer.unspliced()).unwrap_or_default();
+        counts.into_iter().map(|(reason, packets)| (reason.label(), packets)).collect()
     }
 
     fn open(&self) -> Vec<(&'static str, u64)> {
-        self.0.open_by_engine().into_iter().map(|(engine, count)| (engine.label(), count as u64)).collect()
+        self.live.open_by_engine().into_iter().map(|(engine, count)| (engine.label(), count as u64)).collect()
     }
 }
 

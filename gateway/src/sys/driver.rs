@@ -6,7 +6,7 @@
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
@@ -124,16 +124,23 @@ impl Driver {
         Ok(Listener { kind, driver: self.clone() })
     }
 
-    /// Connects to `endpoint`.
+    /// Connects to `endpoint`, from `port` where one is given.
     ///
     /// # Errors
-    /// `TimedOut` after `timeout`, otherwise what `connect(2)` says.
-    pub async fn connect(&self, endpoint: SocketAddr, timeout: Duration) -> io::Result<Socket> {
+    /// `TimedOut` after `timeout`, otherwise what `bind(2)` and `connect(2)` say.
+    pub async fn connect(&self, endpoint: SocketAddr, port: Option<u16>, timeout: Duration) -> io::Result<Socket> {
         let socket = socket2::Socket::new(
             Domain::for_address(endpoint),
             Type::STREAM.nonblocking().cloexec(),
             Some(Protocol::TCP),
         )?;
+        if let Some(port) = port {
+            let any: IpAddr =
+                if endpoint.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+            // Connections to several endpoints may have the same port.
+            socket.set_reuse_address(true)?;
+            socket.bind(&SockAddr::from(SocketAddr::new(any, port)))?;
+        }
         match socket.connect(&SockAddr::from(endpoint)) {
             Ok(()) => return self.socket(socket.into()),
             Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}

@@ -1,4 +1,4 @@
-//! The array of flows that a verdict program and its worker have in memory together.
+//! The arrays that a program and user space have in memory together.
 
 use std::io;
 use std::num::NonZeroUsize;
@@ -7,15 +7,30 @@ use std::ptr::NonNull;
 use std::sync::atomic::AtomicU64;
 
 use gateway_common::Flow;
+use gateway_common::packet::{Label, Way};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 
-/// The map `FLOWS` of one worker, mapped into this process. Reading a counter is a load; no system call is made.
-pub struct FlowArray {
-    start: NonNull<Flow<AtomicU64>>,
+/// A value made of atomic words alone, which the kernel's programs may write at any time.
+pub trait Words: sealed::Sealed {}
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+impl sealed::Sealed for Flow<AtomicU64> {}
+impl Words for Flow<AtomicU64> {}
+impl sealed::Sealed for Way<AtomicU64> {}
+impl Words for Way<AtomicU64> {}
+impl sealed::Sealed for Label<AtomicU64> {}
+impl Words for Label<AtomicU64> {}
+
+/// A map's array, mapped into this process. Reading a counter is a load; no system call is made.
+pub struct FlowArray<T: Words = Flow<AtomicU64>> {
+    start: NonNull<T>,
     len: u32,
 }
 
-impl FlowArray {
+impl<T: Words> FlowArray<T> {
     /// Maps a map with `len` values, created with `BPF_F_MMAPABLE` (Linux 5.5).
     ///
     /// # Errors
@@ -33,10 +48,10 @@ impl FlowArray {
     /// # Panics
     /// When there is none.
     #[must_use]
-    pub fn get(&self, index: u32) -> &Flow<AtomicU64> {
+    pub fn get(&self, index: u32) -> &T {
         assert!(index < self.len, "flow {index} of {}", self.len);
-        // SAFETY: below the length, and the mapping holds `len` values (array elements of 128 bytes follow each other,
-        // `array_map_alloc`).
+        // SAFETY: below the length, and the mapping holds `len` values (array elements of a multiple of 8 bytes
+        // follow each other, `array_map_alloc`).
         let flow = unsafe { self.start.add(index as usize) };
         // SAFETY: the mapping lives as long as `self`, is page-aligned, and all of a flow's words are atomics, which
         // may be shared with the kernel's stores of whole words.
@@ -56,16 +71,16 @@ impl FlowArray {
     }
 
     const fn bytes(len: u32) -> usize {
-        len as usize * size_of::<Flow<AtomicU64>>()
+        len as usize * size_of::<T>()
     }
 }
 
 // SAFETY: the array is plain memory of atomics; which thread reads or writes it does not matter.
-unsafe impl Send for FlowArray {}
+unsafe impl<T: Words> Send for FlowArray<T> {}
 // SAFETY: as above.
-unsafe impl Sync for FlowArray {}
+unsafe impl<T: Words> Sync for FlowArray<T> {}
 
-impl Drop for FlowArray {
+impl<T: Words> Drop for FlowArray<T> {
     fn drop(&mut self) {
         // SAFETY: mapped in `map` with this size, and no reference outlives `self`.
         if let Err(error) = unsafe { munmap(self.start.cast(), Self::bytes(self.len)) } {

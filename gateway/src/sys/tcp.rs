@@ -48,10 +48,15 @@ impl TcpTuning {
 /// (`do_tcp_getsockopt`), and has had these fields since Linux 4.1.
 #[repr(C)]
 #[derive(Clone, Copy)]
-struct TcpInfo {
-    state: u8,
-    other: [u8; 7],
-    numbers: [u32; 24],
+pub(super) struct TcpInfo {
+    pub(super) state: u8,
+    other: [u8; 4],
+    /// `TCPI_OPT_*`
+    pub(super) options: u8,
+    /// Below the peer's window scale, above ours.
+    pub(super) scales: u8,
+    flags: u8,
+    pub(super) numbers: [u32; 24],
     pacing_rate: u64,
     max_pacing_rate: u64,
     bytes_acked: u64,
@@ -146,12 +151,12 @@ pub fn cookie(socket: &impl AsFd) -> io::Result<u64> {
     SockRef::from(socket).cookie()
 }
 
-fn tcp_info(socket: &impl AsFd) -> io::Result<TcpInfo> {
+pub(super) fn tcp_info(socket: &impl AsFd) -> io::Result<TcpInfo> {
     option(socket, libc::IPPROTO_TCP, libc::TCP_INFO)
 }
 
 /// `SIOCOUTQ`
-fn unacknowledged(socket: &impl AsFd) -> io::Result<u64> {
+pub(super) fn unacknowledged(socket: &impl AsFd) -> io::Result<u64> {
     let mut bytes: libc::c_int = 0;
     // SAFETY: the request writes one int (`tcp_ioctl`), and that is what it gets.
     let result = unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
@@ -162,12 +167,15 @@ fn unacknowledged(socket: &impl AsFd) -> io::Result<u64> {
 }
 
 /// Types that any bytes the kernel writes make a value of.
-trait Plain: Copy {}
+pub(super) trait Plain: Copy {}
 
+impl Plain for u32 {}
+impl Plain for u64 {}
+impl Plain for [u32; 5] {}
 impl Plain for [u32; 9] {}
 impl Plain for TcpInfo {}
 
-fn option<T: Plain>(socket: &impl AsFd, level: libc::c_int, name: libc::c_int) -> io::Result<T> {
+pub(super) fn option<T: Plain>(socket: &impl AsFd, level: libc::c_int, name: libc::c_int) -> io::Result<T> {
     let mut value = MaybeUninit::<T>::zeroed();
     let mut len = libc::socklen_t::try_from(size_of::<T>()).expect("options are small");
     // SAFETY: the kernel writes at most `len` bytes to the value, and `len` is its size.
@@ -180,7 +188,7 @@ fn option<T: Plain>(socket: &impl AsFd, level: libc::c_int, name: libc::c_int) -
     Ok(unsafe { value.assume_init() })
 }
 
-fn set_option(socket: &impl AsFd, level: libc::c_int, name: libc::c_int, value: &u32) -> io::Result<()> {
+pub(super) fn set_option(socket: &impl AsFd, level: libc::c_int, name: libc::c_int, value: &u32) -> io::Result<()> {
     let len = libc::socklen_t::try_from(size_of::<u32>()).expect("options are small");
     // SAFETY: the kernel reads `len` bytes, which is the size of what the pointer points to.
     let result =

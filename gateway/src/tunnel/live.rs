@@ -6,15 +6,18 @@
 
 mod admission;
 mod record;
+mod spliced;
+mod totals;
 
 use std::cell::Cell;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
 
+use super::packet::Keeper;
 use super::{Engine, Reason};
 use crate::config::AddressBook;
 use crate::route::SandboxId;
@@ -68,11 +71,13 @@ pub enum Told {
 pub struct LiveStreams {
     /// One per worker, so that workers meet only the admin thread here.
     shards: Box<[Mutex<Shard>]>,
-    next_id: AtomicU64,
+    next_id: Arc<AtomicU64>,
     caps: Caps,
     admission: Arc<Admission>,
     /// Sessions of the broker, which have caps of their own.
     sessions: Arc<Admission>,
+    /// Who has the streams without sockets. Set once, where there may be some.
+    keeper: OnceLock<Arc<Keeper>>,
 }
 
 #[derive(Default)]
@@ -82,13 +87,13 @@ struct Shard {
     ended: Counts,
 }
 
-/// Bytes and socket buffers since the start of the process.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Totals {
-    /// By engine and direction.
-    pub bytes: Vec<(Engine, Direction, u64)>,
-    /// Socket buffers that the kernel passed from socket to socket.
-    pub skbs: Vec<(Direction, u64)>,
+impl Shard {
+    /// Removes a stream's record, if it is still there.
+    fn forget(&mut self, record: &Record) {
+        if self.records.remove(&record.id).is_some() {
+            self.ended.add(record.counts());
+        }
+    }
 }
 
 impl LiveStreams {
@@ -97,10 +102,11 @@ impl LiveStreams {
     pub fn new(workers: usize, caps: Caps) -> Arc<Self> {
         Arc::new(Self {
             shards: (0..workers.max(1)).map(|_| Mutex::default()).collect(),
-            next_id: AtomicU64::new(1),
+            next_id: Arc::new(AtomicU64::new(1)),
             caps,
             admission: Admission::new(),
             sessions: Admission::new(),
+            keeper: OnceLock::new(),
         })
     }
 
@@ -134,26 +140,33 @@ impl LiveStreams {
         let record = Arc::new(Record::new(id, permit.sandbox.clone(), client, (endpoint, book), engine));
         let shard = worker % self.shards.len();
         locked(&self.shards[shard]).records.insert(id, Arc::clone(&record));
-        StreamGuard { streams: Arc::clone(self), _permit: permit, shard, record, promotions: Cell::new(0) }
+        let (request_id, promotions) = (String::new(), Cell::new(0));
+        StreamGuard { streams: Arc::clone(self), permit: Some(permit), shard, record, request_id, promotions }
     }
 
     /// Every live stream, by number.
     #[must_use]
     pub fn snapshot(&self) -> Vec<StreamInfo> {
         let now = Instant::now();
-        let mut streams: Vec<_> = self
-            .shards
-            .iter()
-            .flat_map(|shard| locked(shard).records.values().map(|record| record.info(now)).collect::<Vec<_>>())
-            .collect();
+        let shards = self.all();
+        let with_sockets = shards.iter().flat_map(|shard| shard.records.values()).map(|record| record.info(now));
+        let mut streams: Vec<_> =
+            with_sockets.chain(self.keeper().map(|keeper| keeper.infos()).unwrap_or_default()).collect();
         streams.sort_unstable_by_key(|stream| stream.id);
         streams
+    }
+
+    /// All shards at once: a stream that loses its sockets meanwhile is seen once.
+    fn all(&self) -> Vec<MutexGuard<'_, Shard>> {
+        self.shards.iter().map(locked).collect()
     }
 
     /// How many streams are alive.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.shards.iter().map(|shard| locked(shard).records.len()).sum()
+        let shards = self.all();
+        let with_sockets: usize = shards.iter().map(|shard| shard.records.len()).sum();
+        with_sockets + self.keeper().map_or(0, |keeper| keeper.len())
     }
 
     /// Whether none is alive.
@@ -164,17 +177,25 @@ impl LiveStreams {
 
     /// Closes the stream with this number; false where there is none.
     pub fn close(&self, id: u64, reason: Reason) -> bool {
-        self.shards.iter().any(|shard| locked(shard).records.get(&id).map(|record| record.close(reason)).is_some())
+        let close = |record: &Arc<Record>| record.close(reason);
+        self.shards.iter().any(|shard| locked(shard).records.get(&id).map(close).is_some())
+            || self.keeper().is_some_and(|keeper| keeper.close(id, reason))
     }
 
     /// Closes the streams of a sandbox that `book` no longer has. Who was found by other means is not concerned.
     pub fn close_sandbox(&self, sandbox: &SandboxId, book: AddressBook, reason: Reason) {
         self.close_where(reason, |record| record.book == Some(book) && record.sandbox == *sandbox);
+        if let Some(keeper) = self.keeper() {
+            keeper.close_sandbox(sandbox, book, reason);
+        }
     }
 
     /// Closes every stream.
     pub fn close_all(&self, reason: Reason) {
         self.close_where(reason, |_| true);
+        if let Some(keeper) = self.keeper() {
+            keeper.close_all(reason);
+        }
     }
 
     /// The sandboxes from `book` that have live streams; one with several of them more than once.
@@ -185,7 +206,8 @@ impl LiveStreams {
             let from_book = shard.records.values().filter(|record| record.book == Some(book));
             from_book.map(|record| record.sandbox.clone()).collect::<Vec<_>>()
         };
-        self.shards.iter().flat_map(of_shard).collect()
+        let spliced = self.keeper().map(|keeper| keeper.sandboxes(book)).unwrap_or_default();
+        self.shards.iter().flat_map(of_shard).chain(spliced).collect()
     }
 
     /// Lets the stream with this number go into the kernel, or brings it back for good; false where there is none.
@@ -211,39 +233,6 @@ impl LiveStreams {
         }
     }
 
-    /// What was carried since the start, ended streams included.
-    #[must_use]
-    pub fn totals(&self) -> Totals {
-        let mut sum = Counts::default();
-        for shard in &self.shards {
-            let shard = locked(shard);
-            shard
-                .records
-                .values()
-                .map(|record| record.counts())
-                .chain([shard.ended])
-                .for_each(|counts| sum.add(counts));
-        }
-        let bytes = |engine: Engine| {
-            Direction::ALL.map(|direction| (engine, direction, sum.moved[engine as usize][direction as usize]))
-        };
-        Totals {
-            bytes: Engine::ALL.into_iter().flat_map(bytes).collect(),
-            skbs: Direction::ALL.map(|direction| (direction, sum.skbs[direction as usize])).to_vec(),
-        }
-    }
-
-    /// How many streams each engine carries now.
-    #[must_use]
-    pub fn open_by_engine(&self) -> Vec<(Engine, usize)> {
-        let mut counts = [0; Engine::ALL.len()];
-        for shard in &self.shards {
-            // Each stream is looked at once: it may change its engine meanwhile.
-            locked(shard).records.values().for_each(|record| counts[record.engine() as usize] += 1);
-        }
-        Engine::ALL.into_iter().map(|engine| (engine, counts[engine as usize])).collect()
-    }
-
     fn close_where(&self, reason: Reason, matches: impl Fn(&Record) -> bool) {
         for shard in &self.shards {
             locked(shard).records.values().filter(|record| matches(record)).for_each(|record| record.close(reason));
@@ -251,25 +240,19 @@ impl LiveStreams {
     }
 }
 
-impl Counts {
-    fn add(&mut self, other: Self) {
-        let Self { moved, skbs } = other;
-        let counters = self.moved.iter_mut().chain([&mut self.skbs]).flatten();
-        counters.zip(moved.into_iter().chain([skbs]).flatten()).for_each(|(sum, count)| *sum += count);
-    }
-}
-
 /// Nothing here is left half-done when a thread panics, so a poisoned lock is as good as any.
-fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A live stream's place in the registry.
 pub struct StreamGuard {
     streams: Arc<LiveStreams>,
-    _permit: Permit,
+    /// Until another takes it over.
+    permit: Option<Permit>,
     shard: usize,
     record: Arc<Record>,
+    request_id: String,
     promotions: Cell<u32>,
 }
 
@@ -317,7 +300,7 @@ impl StreamGuard {
     /// Bytes that the kernel carried, in both directions.
     #[must_use]
     pub fn kernel_bytes(&self) -> u64 {
-        self.record.counts().by_kernel().iter().sum()
+        self.record.counts().by_kernel()
     }
 
     /// How often the stream went into the kernel.
@@ -341,6 +324,23 @@ impl StreamGuard {
     /// Says where the upstream is now.
     pub fn set_endpoint(&self, endpoint: SocketAddr) {
         self.record.set_endpoint(endpoint);
+    }
+
+    /// Who knows its sandbox's address.
+    #[must_use]
+    pub fn book(&self) -> Option<AddressBook> {
+        self.record.book
+    }
+
+    /// Says which request opened it.
+    pub fn set_request_id(&mut self, request_id: String) {
+        self.request_id = request_id;
+    }
+
+    /// The request that opened it; a session of the broker has none.
+    #[must_use]
+    pub fn request_id(&self) -> &str {
+        &self.request_id
     }
 
     /// Whose stream it is.
@@ -376,9 +376,6 @@ impl StreamGuard {
 
 impl Drop for StreamGuard {
     fn drop(&mut self) {
-        let mut shard = locked(&self.streams.shards[self.shard]);
-        let counts = self.record.counts();
-        shard.ended.add(counts);
-        shard.records.remove(&self.record.id);
+        locked(&self.streams.shards[self.shard]).forget(&self.record);
     }
 }

@@ -22,6 +22,7 @@ const PURE: &[&str] = &[
     "route.rs",
     "route/",
     "tunnel/half_close.rs",
+    "tunnel/packet/icmp.rs",
 ];
 
 /// What does I/O, waits or draws lots. The address types of `std::net` are values and fine.

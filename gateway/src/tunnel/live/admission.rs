@@ -72,7 +72,24 @@ impl Admission {
             }
             *count += 1;
         }
-        Ok(Permit { admission: Arc::clone(self), caps, client, sandbox: sandbox.clone() })
+        Ok(self.permit(client, sandbox, caps))
+    }
+
+    /// Counts in a stream that is there already, whatever the caps say.
+    pub(super) fn admit_existing(self: &Arc<Self>, client: IpAddr, sandbox: &SandboxId, caps: Caps) -> Permit {
+        let mut admitted = locked(&self.admitted);
+        if caps.per_client > 0 {
+            *admitted.clients.entry((client, caps.counted_with)).or_default() += 1;
+        }
+        if caps.per_sandbox > 0 {
+            *admitted.sandboxes.entry(sandbox.clone()).or_default() += 1;
+        }
+        drop(admitted);
+        self.permit(client, sandbox, caps)
+    }
+
+    fn permit(self: &Arc<Self>, client: IpAddr, sandbox: &SandboxId, caps: Caps) -> Permit {
+        Permit { admission: Arc::clone(self), caps, client, sandbox: sandbox.clone() }
     }
 }
 
@@ -93,12 +110,20 @@ pub struct Permit {
     pub(super) sandbox: SandboxId,
 }
 
+impl Permit {
+    /// Whether a cap counts it: without any there is no place to give back.
+    #[must_use]
+    pub const fn is_bound(&self) -> bool {
+        self.caps.per_client > 0 || self.caps.per_sandbox > 0
+    }
+}
+
 impl Drop for Permit {
     fn drop(&mut self) {
-        let Caps { per_client, per_sandbox, counted_with } = self.caps;
-        if per_client == 0 && per_sandbox == 0 {
+        if !self.is_bound() {
             return;
         }
+        let Caps { per_client, per_sandbox, counted_with } = self.caps;
         // What was not counted is not counted out: others may have been admitted under another cap.
         let mut admitted = locked(&self.admission.admitted);
         if per_client > 0 {

@@ -44,6 +44,13 @@ pub(super) struct Record {
     told: Notify,
 }
 
+/// What sockmap has moved, by direction.
+#[derive(Debug, Clone, Copy, Default)]
+struct KernelMoved {
+    bytes: [u64; 2],
+    skbs: [u64; 2],
+}
+
 /// What the kernel has moved of a stream.
 #[derive(Default)]
 enum KernelCounts {
@@ -53,20 +60,20 @@ enum KernelCounts {
     /// It counts here; the indices are by direction.
     Live { flows: Arc<FlowArray>, indices: [u32; 2] },
     /// It will not move any more.
-    Final { bytes: [u64; 2], skbs: [u64; 2] },
+    Final(KernelMoved),
 }
 
 impl KernelCounts {
-    /// Bytes and socket buffers, by direction.
-    fn read(&self) -> ([u64; 2], [u64; 2]) {
+    fn read(&self) -> KernelMoved {
         match self {
             Self::Nothing => Default::default(),
             Self::Live { flows, indices } => {
                 let flows = indices.map(|index| flows.get(index));
                 let bytes = flows.map(|flow| flow.redirected.load(Ordering::Relaxed));
-                (bytes, flows.map(|flow| flow.skbs.load(Ordering::Relaxed)))
+                let skbs = flows.map(|flow| flow.skbs.load(Ordering::Relaxed));
+                KernelMoved { bytes, skbs }
             }
-            Self::Final { bytes, skbs } => (*bytes, *skbs),
+            Self::Final(moved) => *moved,
         }
     }
 }
@@ -82,8 +89,8 @@ pub(super) struct Counts {
 
 impl Counts {
     /// Bytes that the kernel moved.
-    pub(super) const fn by_kernel(&self) -> [u64; 2] {
-        self.moved[Engine::Sockmap as usize]
+    pub(super) fn by_kernel(&self) -> u64 {
+        self.moved[Engine::Sockmap as usize].iter().sum()
     }
 
     /// Bytes that anybody moved.
@@ -152,8 +159,7 @@ impl Record {
 
     pub(super) fn detach_kernel(&self) {
         let mut kernel = locked(&self.kernel);
-        let (bytes, skbs) = kernel.read();
-        *kernel = KernelCounts::Final { bytes, skbs };
+        *kernel = KernelCounts::Final(kernel.read());
     }
 
     /// Waits until somebody wants something of the stream. An end goes before everything else.
@@ -208,10 +214,10 @@ impl Record {
 
     /// What it has carried.
     pub(super) fn counts(&self) -> Counts {
-        let (kernel, skbs) = locked(&self.kernel).read();
+        let KernelMoved { bytes, skbs } = locked(&self.kernel).read();
         let mut moved = [[0; 2]; Engine::ALL.len()];
         moved[self.user as usize] = self.bytes.each_ref().map(|bytes| bytes.load(Ordering::Relaxed));
-        moved[Engine::Sockmap as usize] = kernel;
+        moved[Engine::Sockmap as usize] = bytes;
         Counts { moved, skbs }
     }
 

@@ -1,0 +1,77 @@
+//! What is remembered of a segment.
+
+use aya_ebpf::helpers::bpf_ktime_get_coarse_ns;
+use gateway_common::packet::KNOWN;
+
+use super::segment::{ACK, FIN, RST, SYN, Segment};
+use super::shared::{Shared, load, store};
+use crate::maps::WAY_EVENTS;
+
+/// The longest segment, in bytes.
+const SEGMENT_MAX: u64 = 64 << 10;
+
+/// How far an acknowledgement may lag behind a later one, in bytes: the largest window that Linux offers (`tcp_rmem`),
+/// and more.
+const OLD_MAX: u32 = 8 << 20;
+
+/// Notes what the receiver will accept of a segment.
+#[inline(always)]
+pub fn note(segment: &Segment, ack: u32, window: u32, index: u32, way: &Shared, back: &Shared) {
+    store!(way, packets, load!(way, packets) + 1);
+    let acked = load!(back, acked) as u32;
+    let finned = u32::from(segment.flags & FIN != 0);
+    let end = segment.seq.wrapping_add(segment.len).wrapping_add(finned);
+    // Linux takes all of a segment that begins in the window (`tcp_sequence`, until 6.17).
+    let fits = u64::from(end.wrapping_sub(acked)) <= load!(back, window) + SEGMENT_MAX;
+    // What begins a connection was made a question.
+    if !fits || segment.flags & SYN != 0 {
+        return;
+    }
+    // Newer than the last acknowledgement, and not beyond what could be sent. Two processors may note segments of one
+    // direction at a time, of which one is lost then: its acknowledgement makes up for it.
+    let ahead = ack.wrapping_sub(load!(way, acked) as u32);
+    let acknowledges = segment.flags & ACK != 0;
+    let is_newer = acknowledges && u64::from(ahead) <= load!(way, window) + SEGMENT_MAX;
+    let is_older = acknowledges && ahead.wrapping_neg() <= OLD_MAX;
+    // Its receiver drops a segment that acknowledges what it cannot have sent, or nothing (RFC 5961 section 5.2); not
+    // a reset.
+    if !is_newer && !is_older && segment.flags & RST == 0 {
+        return;
+    }
+    // SAFETY: the helper takes nothing.
+    let now = unsafe { bpf_ktime_get_coarse_ns() };
+    store!(way, active_ns, now);
+    let mut tell = false;
+    if is_newer {
+        store!(way, acked, u64::from(ack));
+        let sent = load!(back, end);
+        let unseen = ack.wrapping_sub(sent as u32);
+        if unseen != 0 && unseen < 1 << 31 {
+            store!(back, end, sent + u64::from(unseen));
+        }
+        store!(way, window, u64::from(window));
+        tell |= load!(back, fin) != 0;
+    }
+    let before = load!(way, end);
+    let new = end.wrapping_sub(before as u32);
+    if new != 0 && new < 1 << 31 {
+        store!(way, end, before + u64::from(new));
+    }
+    let mut over = false;
+    if finned != 0 && load!(way, fin) == 0 {
+        store!(way, fin, KNOWN | u64::from(end));
+        over = true;
+    }
+    // The number that the receiver waits for (RFC 5961 section 3.2) is one of these two, or one on its way between
+    // them. That one is not worth as many guesses as the window has numbers: the keepalive finds out.
+    if segment.flags & RST != 0 && (segment.seq == acked || segment.seq == before as u32) {
+        store!(way, reset, 1);
+        over = true;
+    }
+    if over && load!(way, end_ns) == 0 {
+        store!(way, end_ns, now);
+    }
+    if tell || over {
+        let _lost = WAY_EVENTS.output::<u32>(index, 0).is_err();
+    }
+}

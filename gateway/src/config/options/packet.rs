@@ -1,0 +1,30 @@
+//! The options about the packet engine.
+
+use crate::config::kind::count;
+use crate::config::option::{Many, One, Setting};
+use crate::config::packet;
+
+pub(super) static PACKET: &[Setting] = &[
+    option!(
+        "state-dir",
+        One(packet.state_dir, packet::DIRECTORY),
+        "A directory of a BPF file system, in which streams without sockets outlive the gateway. Gateways that follow \
+         each other share it."
+    ),
+    option!(
+        "packet-streams-max",
+        One(packet.streams_max, count::<u32, 1, { 1 << 20 }>()),
+        "Streams that can be without sockets at one time; the kernel keeps 744 bytes for each from the start."
+    ),
+    option!(
+        "packet-ports",
+        One(packet.ports, packet::PORTS),
+        "The ports from which sandboxes are dialled; they should lie outside of net.ipv4.ip_local_port_range."
+    ),
+    option!(
+        "packet-interface",
+        Many(packet.interfaces, packet::INTERFACE),
+        "An interface that clients or sandboxes are reached through; without any, all that are up and have Ethernet \
+         headers, lo among them."
+    ),
+];

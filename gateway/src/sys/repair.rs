@@ -1,0 +1,165 @@
+//! Taking a quiet connection over from the kernel: its numbers are read, and its socket is closed without a word.
+//!
+//! A socket in repair mode (`TCP_REPAIR`, Linux 3.5) tells the next sequence number of each queue, and its close sends
+//! nothing (`__tcp_close` disconnects it instead).
+
+use std::io;
+use std::os::fd::AsFd;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use socket2::SockRef;
+
+use super::tcp::{TcpInfo, option, set_option, tcp_info, unacknowledged};
+
+/// Options that both connections must have in common: timestamps, SACK, window scaling and ECN
+/// (`TCPI_OPT_*` in include/uapi/linux/tcp.h).
+const OPTIONS: u8 = 1 | 2 | 4 | 8;
+/// `TCPI_OPT_TIMESTAMPS`
+const TIMESTAMPS: u8 = 1;
+/// `TCP_ESTABLISHED` of include/net/tcp_states.h.
+const ESTABLISHED: u8 = 1;
+/// Positions in [`TcpInfo::numbers`].
+const UNACKED: usize = 4;
+const PMTU: usize = 13;
+const ADVMSS: usize = 19;
+/// `TCP_RECV_QUEUE` and `TCP_SEND_QUEUE` of include/uapi/linux/tcp.h.
+const RECV_QUEUE: u32 = 1;
+const SEND_QUEUE: u32 = 2;
+/// `TCP_REPAIR_ON`, and `TCP_REPAIR_OFF_NO_WP` (Linux 4.19), which sends no probe.
+const ON: u32 = 1;
+const OFF: u32 = u32::MAX;
+
+/// Where a quiet connection stands, as its gateway's end sees it.
+#[derive(Debug, Clone, Copy)]
+pub struct Numbers {
+    /// The next sequence number of ours.
+    pub send: u32,
+    /// The next one of the peer's.
+    pub receive: u32,
+    /// Bytes behind `receive` that the peer may send.
+    pub window: u32,
+    /// Our clock for timestamps.
+    pub clock: u32,
+    /// The scale of the windows that the peer sends.
+    pub peer_scale: u8,
+    /// The scale of those that it gets.
+    pub own_scale: u8,
+    /// Which of [`OPTIONS`] were agreed.
+    pub options: u8,
+    /// The longest segment that the peer takes (`TCP_MAXSEG` in repair mode).
+    pub peer_mss: u32,
+    /// The longest that it was told it may send.
+    pub own_mss: u32,
+    /// The largest packet that gets to the peer.
+    pub path_mtu: u32,
+}
+
+impl Numbers {
+    /// Whether segments have timestamps.
+    #[must_use]
+    pub const fn has_timestamps(&self) -> bool {
+        self.options & TIMESTAMPS != 0
+    }
+}
+
+/// What a connection has for its reader, which must take it before the connection can be taken over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unrest {
+    /// Bytes, or an error.
+    Bytes,
+    /// The peer's end.
+    End,
+    /// Urgent data (RFC 9293 section 3.8.5), which only its reader can tell from others.
+    Urgent,
+}
+
+impl Unrest {
+    /// What there is now, if anything. Takes nothing, not even an error.
+    pub fn of(socket: &impl AsFd) -> Option<Self> {
+        let end = PollFlags::from_bits_retain(libc::POLLRDHUP) | PollFlags::POLLHUP;
+        let asked = PollFlags::POLLIN | PollFlags::POLLPRI | end;
+        let mut socket = [PollFd::new(socket.as_fd(), asked)];
+        let answered = poll(&mut socket, PollTimeout::ZERO);
+        let [socket] = socket;
+        let found = socket.revents().unwrap_or(PollFlags::empty());
+        match answered {
+            Ok(0) => None,
+            _ if found.contains(PollFlags::POLLPRI) => Some(Self::Urgent),
+            _ if found.intersects(end) => Some(Self::End),
+            _ => Some(Self::Bytes),
+        }
+    }
+}
+
+/// Whether nothing is on its way: what was sent is acknowledged. What was received is acknowledged as well, as soon as
+/// this returns.
+///
+/// # Errors
+/// When the socket cannot be asked.
+pub fn is_settled(socket: &impl AsFd) -> io::Result<bool> {
+    // A delayed acknowledgement goes out now.
+    set_option(socket, libc::IPPROTO_TCP, libc::TCP_QUICKACK, &1)?;
+    let TcpInfo { state, numbers, .. } = tcp_info(socket)?;
+    Ok(state == ESTABLISHED && numbers[UNACKED] == 0 && unacknowledged(socket)? == 0)
+}
+
+/// Puts a socket into repair mode and reads where it stands. Its close is silent from then on.
+///
+/// # Errors
+/// `EPERM` without `CAP_NET_ADMIN`.
+pub fn take(socket: &impl AsFd) -> io::Result<Numbers> {
+    let tcp = libc::IPPROTO_TCP;
+    set_option(socket, tcp, libc::TCP_REPAIR, &ON)?;
+    let queue = |queue: u32| -> io::Result<u32> {
+        set_option(socket, tcp, libc::TCP_REPAIR_QUEUE, &queue)?;
+        option(socket, tcp, libc::TCP_QUEUE_SEQ)
+    };
+    let (send, receive) = (queue(SEND_QUEUE)?, queue(RECV_QUEUE)?);
+    // `struct tcp_repair_window`: the first three numbers are of the peer's window, the last two of ours.
+    let [_, _, _, window, updated]: [u32; 5] = option(socket, tcp, libc::TCP_REPAIR_WINDOW)?;
+    let info = tcp_info(socket)?;
+    Ok(Numbers {
+        send,
+        receive,
+        window: updated.wrapping_add(window).wrapping_sub(receive),
+        clock: option(socket, tcp, libc::TCP_TIMESTAMP)?,
+        peer_scale: info.scales & 15,
+        own_scale: info.scales >> 4,
+        options: info.options & OPTIONS,
+        peer_mss: option(socket, tcp, libc::TCP_MAXSEG)?,
+        own_mss: info.numbers[ADVMSS],
+        path_mtu: info.numbers[PMTU],
+    })
+}
+
+/// Leaves repair mode: the kernel goes on with the connection.
+///
+/// # Errors
+/// What `setsockopt(2)` says.
+pub fn give_back(socket: &impl AsFd) -> io::Result<()> {
+    set_option(socket, libc::IPPROTO_TCP, libc::TCP_REPAIR, &OFF)?;
+    // Repair mode forgets that the address may be used by others, as the listeners do.
+    SockRef::from(socket).set_reuse_address(true)
+}
+
+/// Waits until every packet that the kernel was taking from an interface to a socket has arrived there
+/// (`MEMBARRIER_CMD_GLOBAL`, Linux 4.3).
+///
+/// # Errors
+/// `ENOSYS`, or `EINVAL` where a processor is kept free of the scheduler's ticks (`nohz_full`).
+pub fn wait_for_packets() -> io::Result<()> {
+    // SAFETY: the system call takes three numbers and no memory.
+    let result = unsafe { libc::syscall(libc::SYS_membarrier, libc::MEMBARRIER_CMD_GLOBAL, 0, 0) };
+    nix::errno::Errno::result(result)?;
+    Ok(())
+}
+
+/// Now, on the clock with which the programs note when packets came: nanoseconds of CLOCK_MONOTONIC_COARSE.
+#[must_use]
+pub fn now_ns() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the system call writes one `timespec`, and that is what it gets.
+    let _never_fails = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &raw mut now) };
+    let number = |part: i64| u64::try_from(part).unwrap_or(0);
+    number(now.tv_sec) * 1_000_000_000 + number(now.tv_nsec)
+}
