@@ -55,8 +55,10 @@ impl Site {
     /// What a command of the program says to this state directory.
     fn command(&self, words: &[&str]) -> (bool, String) {
         let program = gateway_tests::gateway::program().unwrap();
-        let output =
-            std::process::Command::new(program).args(words).arg("--state-dir").arg(self.state.path()).output().unwrap();
+        let mut command = std::process::Command::new(program);
+        command.args(words).arg("--state-dir").arg(self.state.path());
+        // The program takes every variable of its prefix for an option.
+        let output = command.env_remove("GATEWAY_BIN").output().unwrap();
         let text = [output.stdout, output.stderr].concat();
         (output.status.success(), String::from_utf8(text).unwrap())
     }

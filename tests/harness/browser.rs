@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::interfaces::Unchanged;
 use crate::need::{self, Need};
 use crate::process::Process;
 use crate::wait::{self, PATIENCE};
@@ -23,12 +24,14 @@ pub struct Browser {
     devtools: Arc<Mutex<DevTools>>,
     _process: Process,
     _profile: TempDir,
+    _interfaces: Unchanged,
 }
 
 impl Browser {
     /// Starts Chromium and connects to it.
     pub fn launch() -> Result<Self> {
         let program = program().context("no Chromium is installed")?;
+        let interfaces = Unchanged::hold();
         let profile = TempDir::with_prefix("gateway-browser-")?;
         let mut process = Process::spawn(program, |command| {
             command.args(FLAGS).arg(format!("--user-data-dir={}", profile.path().display()));
@@ -45,7 +48,12 @@ impl Browser {
             Some(Ok((port.parse(), path.to_owned())))
         })??;
         let devtools = DevTools::connect(address.0.context("a port number")?, &address.1)?;
-        Ok(Self { devtools: Arc::new(Mutex::new(devtools)), _process: process, _profile: profile })
+        Ok(Self {
+            devtools: Arc::new(Mutex::new(devtools)),
+            _process: process,
+            _profile: profile,
+            _interfaces: interfaces,
+        })
     }
 
     /// What every story with a browser needs.

@@ -14,6 +14,7 @@ pub mod forger;
 pub mod gateway;
 pub mod hosts;
 pub mod http;
+mod interfaces;
 pub mod memory;
 pub mod need;
 pub mod netns;

@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use anyhow::{Context, Result, ensure};
 use nix::sched::{CloneFlags, setns};
 
+use crate::interfaces;
+
 /// A host without a cable. Dropping it removes it.
 pub struct Namespace {
     name: String,
@@ -123,6 +125,7 @@ impl NetNs {
         let world = Self { namespace, device: format!("sg{}v{number}", id % 100_000), subnet };
         let Self { namespace, device, .. } = &world;
         let peer = format!("{device}p");
+        let _guard = interfaces::change();
         ip(&["link", "add", device, "type", "veth", "peer", "name", &peer, "netns", namespace.name()])?;
         ip(&["address", "add", &format!("{}/30", world.host_address()), "dev", device])?;
         ip(&["link", "set", device, "up"])?;
@@ -159,6 +162,7 @@ impl NetNs {
 
     /// Cuts the cable: packets are lost, and nobody is told.
     pub fn cut(&self) -> Result<()> {
+        let _guard = interfaces::change();
         self.namespace.ip(&["link", "set", &format!("{}p", self.device), "down"])?;
         // The near end stays up without a carrier, so that sending fails silently as it would behind a switch.
         let other = self.other_address().to_string();
@@ -170,6 +174,7 @@ impl Drop for NetNs {
     fn drop(&mut self) {
         // The pair by itself, since a namespace outlives its name for as long as a socket in it does: with the cable
         // cut, a connection that was never told of its end keeps it for minutes.
+        let _guard = interfaces::change();
         if let Err(error) = ip(&["link", "delete", &self.device]) {
             eprintln!("the pair of {} stays: {error:#}", self.namespace.name);
         }

@@ -107,3 +107,21 @@ fn ports_that_others_may_get_are_told_at_the_start() {
     assert!((40_000..40_010).contains(&ends.pod.peer_addr().unwrap().port()));
     assert_eq!(site.state.files().len(), 7, "{:?}", site.state.files());
 }
+
+/// A pod that has more streams than there are ports to dial it from: the others keep their sockets.
+#[test]
+fn streams_beyond_the_ports_are_carried_as_well() {
+    const PORTS: usize = 2;
+    const MORE: usize = 3;
+    let Some(site) = Site::on_this_machine() else { return };
+    let gateway = site.gateway(&["--packet-ports", "61000-61001"]);
+    let mut ends: Vec<Ends> = (0..PORTS).map(|_| site.stream(&gateway)).collect();
+    for _ in 0..MORE {
+        let client = TcpStream::connect(gateway.addr()).unwrap();
+        ends.push(establish(client, &site.pod, gateway.addr(), SANDBOX, b"", b"").unwrap());
+    }
+    let refused = || gateway.metric("gateway_stream_promotions_refused_total", &[("reason", "port")]).unwrap();
+    until("the others to be refused", PATIENCE, || (refused() == MORE as f64).then_some(())).unwrap();
+    ends.iter_mut().for_each(|ends| exchange(ends, 1));
+    assert_eq!(gateway.metric("gateway_streams_open", &[("engine", "packet")]).unwrap(), PORTS as f64);
+}

@@ -76,15 +76,16 @@ impl<'a> Call<'a> {
     }
 
     /// Dials the sandbox. Where no descriptor is left for it, idle connections give theirs. Where its host is gone, the
-    /// directory is asked once more: the sandbox may have moved.
-    pub(super) async fn dial(&mut self) -> Result<(Inbox, Lease), Failure> {
-        let first = match self.dial_once().await {
+    /// directory is asked once more: the sandbox may have moved. What becomes a stream may lose its sockets later, and
+    /// comes from a port that is kept for that.
+    pub(super) async fn dial(&mut self, for_stream: bool) -> Result<(Inbox, Lease), Failure> {
+        let first = match self.dial_once(for_stream).await {
             Ok(socket) => return Ok(self.dialled(socket)),
             Err(error) => error,
         };
         if first.lacks_descriptors() {
             self.context.pool.clear();
-            let socket = self.dial_once().await?;
+            let socket = self.dial_once(for_stream).await?;
             return Ok(self.dialled(socket));
         }
         if !first.host_is_gone() {
@@ -97,15 +98,15 @@ impl<'a> Call<'a> {
         }
         self.located = again;
         self.endpoint = locate::endpoint(self.target, again, self.context)?;
-        let socket = self.dial_once().await?;
+        let socket = self.dial_once(for_stream).await?;
         Ok(self.dialled(socket))
     }
 
-    async fn dial_once(&self) -> Result<Socket, DialError> {
+    async fn dial_once(&self, for_stream: bool) -> Result<Socket, DialError> {
         let metrics = &self.context.shared.metrics;
         let configured = self.context.config().upstream.dial;
         let ladder = self.target.handling.dial.map(|ladder| DialConfig { timeout: configured.timeout, ..ladder });
-        let splicer = self.context.shared.splicer.as_ref();
+        let splicer = self.context.shared.splicer.as_ref().filter(|_| for_stream);
         let mut tries = 0;
         upstream::dial(
             &self.context.driver,

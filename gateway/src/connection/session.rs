@@ -72,7 +72,7 @@ pub(super) async fn open(client: &mut Inbox, mut call: Call<'_>, upgrade: &Upgra
     };
     let head = call.request_bytes(true);
     let offer = Offer::new(&head, config.http.host_header == HostHeader::Endpoint);
-    let (mut upstream, lease) = call.dial().await?;
+    let (mut upstream, lease) = call.dial(false).await?;
     let shaking = shake(&mut upstream, &offer, call.endpoint(), &call.context.limits);
     let timed = tokio::time::timeout(lives.handshake_timeout, shaking);
     let answer = tokio::select! {

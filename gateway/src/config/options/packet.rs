@@ -19,7 +19,8 @@ pub(super) static PACKET: &[Setting] = &[
     option!(
         "packet-ports",
         One(packet.ports, packet::PORTS),
-        "The ports from which sandboxes are dialled; they should lie outside of net.ipv4.ip_local_port_range."
+        "The ports from which streams dial their sandbox; one that finds none free keeps its sockets. They should lie \
+         outside of net.ipv4.ip_local_port_range."
     ),
     option!(
         "packet-interface",
