@@ -20,6 +20,9 @@ use crate::route::SandboxId;
 use crate::sys::{Driver, Socket};
 pub use register::{Lease, Register};
 
+/// How many of the ports that are kept for streams an attempt looks at before it takes any.
+const PORTS_TRIED_MAX: usize = 8;
+
 /// Idle connections of one worker, all sandboxes together. Beyond it a connection is closed after its exchange.
 const WORKER_IDLE_MAX: usize = 1024;
 
@@ -95,8 +98,8 @@ impl DialOutcome {
 }
 
 /// Dials `endpoint`. Every error of a dial is retried, since nothing has been sent yet: a pod that starts late refuses
-/// for its first moments, and a full backlog drops a SYN. Each attempt comes from a `port` of its own, where there is
-/// one, and `observe` hears of it.
+/// for its first moments, and a full backlog drops a SYN. Each attempt comes from a `port` of its own, where one is
+/// free, and `observe` hears of it.
 ///
 /// # Errors
 /// When every attempt failed.
@@ -111,7 +114,7 @@ pub async fn dial(
     loop {
         attempts += 1;
         let begun = Instant::now();
-        let result = driver.connect(endpoint, port(), config.timeout).await;
+        let result = connect(driver, endpoint, &mut port, config.timeout).await;
         observe(DialOutcome::of(&result), begun.elapsed());
         match result.and_then(|socket| socket.set_nodelay().map(|()| socket)) {
             Ok(socket) => return Ok(socket),
@@ -121,6 +124,24 @@ pub async fn dial(
             Err(_) => tokio::time::sleep(config.wait_after(attempts)).await,
         }
     }
+}
+
+/// Connects from a port of one's own, or from any where none is found free.
+async fn connect(
+    driver: &Driver,
+    endpoint: SocketAddr,
+    port: &mut impl FnMut() -> Option<u16>,
+    timeout: Duration,
+) -> io::Result<Socket> {
+    for own in std::iter::from_fn(port).take(PORTS_TRIED_MAX) {
+        match driver.connect(endpoint, Some(own), timeout).await {
+            // A socket of somebody else's has the port, or a connection to the endpoint has it: perhaps one that is
+            // gone, which TCP remembers for a minute.
+            Err(error) if matches!(error.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::AddrNotAvailable) => {}
+            connected => return connected,
+        }
+    }
+    driver.connect(endpoint, None, timeout).await
 }
 
 /// Whose connection it is.

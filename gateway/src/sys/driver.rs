@@ -124,26 +124,11 @@ impl Driver {
         Ok(Listener { kind, driver: self.clone() })
     }
 
-    /// Connects to `endpoint`, from `port` where one is given and nobody has a connection from there.
+    /// Connects to `endpoint`, from `port` where one is given.
     ///
     /// # Errors
-    /// `TimedOut` after `timeout`, otherwise what `connect(2)` says.
+    /// `TimedOut` after `timeout`, otherwise what `bind(2)` and `connect(2)` say.
     pub async fn connect(&self, endpoint: SocketAddr, port: Option<u16>, timeout: Duration) -> io::Result<Socket> {
-        let from_there = match port {
-            Some(_) => self.connect_from(endpoint, port, timeout).await,
-            None => return self.connect_from(endpoint, None, timeout).await,
-        };
-        match from_there {
-            // The first when a listener has the port, the second when a connection to the same endpoint has it, which
-            // may be one that is gone, for as long as TCP remembers it.
-            Err(error) if matches!(error.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::AddrNotAvailable) => {
-                self.connect_from(endpoint, None, timeout).await
-            }
-            connected => connected,
-        }
-    }
-
-    async fn connect_from(&self, endpoint: SocketAddr, port: Option<u16>, timeout: Duration) -> io::Result<Socket> {
         let socket = socket2::Socket::new(
             Domain::for_address(endpoint),
             Type::STREAM.nonblocking().cloexec(),

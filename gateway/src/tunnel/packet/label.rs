@@ -13,7 +13,7 @@ use crate::tunnel::live::{Direction, StreamGuard};
 /// Bytes of both names together.
 const TEXT_BYTES: usize = 8 * LABEL_WORDS;
 
-/// Writes everything down that [`read`] tells, but for the owner, whose the label is already.
+/// Writes everything down that `read` tells, but for the owner, whose the label is already.
 pub(super) fn write(label: &Label<AtomicU64>, stream: &StreamGuard) {
     let set = |word: &AtomicU64, value: u64| word.store(value, Ordering::Relaxed);
     let now = now_ns();
