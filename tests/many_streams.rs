@@ -42,6 +42,8 @@ fn carry(path: Path) {
         .collect();
     let builder = Gateway::builder().args(["--engine", path.engine, "--io", path.io, "--workers", "2"]);
     let builder = builder.args(["--log-level", "warn,gateway::serve=info"]);
+    // By default there are hardly more ports than streams to each pod, and other stories take some.
+    let builder = builder.args(["--packet-ports", "10000-32767"]);
     let builder = crowds.iter().fold(builder, |builder, crowd| builder.sandbox(&crowd.sandbox, crowd.pod));
     let gateway = builder.start().unwrap();
     let address = gateway.addr();

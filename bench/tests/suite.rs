@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use gateway_tests::need::{Need, is_missing};
 use gateway_tests::process::Process;
-use gateway_tests::{gateway, wait};
+use gateway_tests::{gateway, target, wait};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -26,11 +26,12 @@ struct Fresh {
 
 impl Fresh {
     fn new() -> Self {
-        let target = TempDir::with_prefix("gateway-bench-target-").unwrap();
+        // Beside what cargo built: a copy may not be run while a process that another story forks has it open.
+        let target = TempDir::with_prefix_in("gateway-bench-target-", target::directory().unwrap()).unwrap();
         fs::write(target.path().join("CACHEDIR.TAG"), "").unwrap();
         fs::create_dir(target.path().join("debug")).unwrap();
         let fresh = Self { target };
-        fs::copy(env!("CARGO_BIN_EXE_gateway-bench"), fresh.program()).unwrap();
+        fs::hard_link(env!("CARGO_BIN_EXE_gateway-bench"), fresh.program()).unwrap();
         fresh
     }
 

@@ -20,8 +20,8 @@ use crate::route::SandboxId;
 use crate::sys::{Driver, Socket};
 pub use register::{Lease, Register};
 
-/// How many of the ports that are kept for streams an attempt looks at before it takes any.
-const PORTS_TRIED_MAX: usize = 8;
+/// How many of the ports that are kept for streams an attempt looks at before it takes any; some microseconds each.
+const PORTS_TRIED_MAX: usize = 64;
 
 /// Idle connections of one worker, all sandboxes together. Beyond it a connection is closed after its exchange.
 const WORKER_IDLE_MAX: usize = 1024;
