@@ -120,6 +120,8 @@ fn a_move_resets_what_is_idle(book: &Book) {
     let port = before.pod.address().port();
     let (mut held, mut idle) = (client(&gateway), client(&gateway));
     held.send(book.get("/held", port, "")).unwrap();
+    // Were the other one first, its connection would serve this request, too.
+    until("the request to be held", || before.pod.requests().len() == 1);
     assert_eq!(idle.ask(book.get("/idle", port, "")).unwrap().text(), "ok");
     until("two connections", || before.pod.requests().len() == 2);
 
