@@ -17,6 +17,7 @@ fn an_end_reaches_everything(book: &Book) {
     held.send(book.get("/held", port, "")).unwrap();
     begun.send(book.get("/begun", port, "")).unwrap();
     assert!(begun.until("begun\r\n").unwrap().ends_with(b"5\r\nbegun\r\n"));
+    until("the request to be held", || tenant.pod.requests().len() == 2);
     assert_eq!(idle.ask(book.get("/idle", port, "")).unwrap().text(), "ok");
     until("three connections", || tenant.pod.requests().len() == 3);
 
