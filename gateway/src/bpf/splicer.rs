@@ -242,11 +242,13 @@ impl Splicer {
         self.devices.towards(local, peer)
     }
 
-    /// A port from which `endpoint` can be dialled so that the connection may be spliced; `None` where all are taken.
+    /// Ports from which `endpoint` can be dialled so that the connection may be spliced, one after another; it may have
+    /// more again after a `None`, which says that all are taken. There is no iterator where there is no route.
     #[must_use]
-    pub fn port(&self, endpoint: SocketAddr) -> Option<u16> {
-        let is_live = |local| locked(&self.indices).get(&keys::way_key(endpoint, local), 0).is_ok();
-        self.ports.next(endpoint, is_live)
+    pub fn ports(&self, endpoint: SocketAddr) -> Option<impl Iterator<Item = u16>> {
+        let local = ports::local_address(endpoint)?;
+        let is_live = move |local| locked(&self.indices).get(&keys::way_key(endpoint, local), 0).is_ok();
+        Some(std::iter::from_fn(move || self.ports.next(local, is_live)))
     }
 
     /// Whether nobody else is given this port.

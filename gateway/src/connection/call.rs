@@ -107,11 +107,12 @@ impl<'a> Call<'a> {
         let configured = self.context.config().upstream.dial;
         let ladder = self.target.handling.dial.map(|ladder| DialConfig { timeout: configured.timeout, ..ladder });
         let splicer = self.context.shared.splicer.as_ref().filter(|_| for_stream);
+        let mut ports = splicer.and_then(|splicer| splicer.ports(self.endpoint()));
         let mut tries = 0;
         upstream::dial(
             &self.context.driver,
             self.endpoint(),
-            || splicer.and_then(|splicer| splicer.port(self.endpoint())),
+            || ports.as_mut()?.next(),
             &ladder.unwrap_or(configured),
             |outcome: DialOutcome, time| {
                 if tries > 0 {

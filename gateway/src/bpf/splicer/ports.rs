@@ -19,9 +19,8 @@ impl Ports {
         Self { range, next: AtomicU32::new(rand::random::<u32>() % range.count()) }
     }
 
-    /// A port from which `endpoint` can be dialled, which no live connection to it has; `None` where all are taken.
-    pub(super) fn next(&self, endpoint: SocketAddr, is_live: impl Fn(SocketAddr) -> bool) -> Option<u16> {
-        let mut local = local_address(endpoint)?;
+    /// A port of the address `local` that no live connection has; `None` where all are taken.
+    pub(super) fn next(&self, mut local: SocketAddr, is_live: impl Fn(SocketAddr) -> bool) -> Option<u16> {
         let count = self.range.count();
         (0..count).find_map(|_| {
             let offset = u16::try_from(self.next.fetch_add(1, Ordering::Relaxed) % count).expect("below the count");
@@ -38,7 +37,7 @@ impl Ports {
 
 /// The address of this machine that a connection to `endpoint` has: connecting a datagram socket sends nothing, and
 /// finds the route.
-fn local_address(endpoint: SocketAddr) -> Option<SocketAddr> {
+pub(super) fn local_address(endpoint: SocketAddr) -> Option<SocketAddr> {
     let any: SocketAddr = if endpoint.is_ipv4() { ([0; 4], 0).into() } else { ([0_u16; 8], 0).into() };
     let socket = UdpSocket::bind(any).ok()?;
     socket.connect(endpoint).ok()?;
@@ -81,9 +80,9 @@ mod tests {
     #[test]
     fn a_live_port_is_not_given_out_again() {
         let range = PortRange { first: 61_000, last: 61_009 };
-        let (ports, pod) = (Ports::new(range), "127.0.0.1:80".parse().unwrap());
+        let (ports, here) = (Ports::new(range), "127.0.0.1:0".parse().unwrap());
         let live = RefCell::new(HashSet::new());
-        let next = || ports.next(pod, |local| live.borrow().contains(&local.port()));
+        let next = || ports.next(here, |local| live.borrow().contains(&local.port()));
         let first = next().unwrap();
         live.borrow_mut().insert(first);
         let round: Vec<_> = (0..30).map(|_| next().unwrap()).collect();
