@@ -240,7 +240,7 @@ fn a_pod_whose_network_disappears_ends_its_stream() {
     streams.iter_mut().for_each(exchange);
     assert_eq!((bytes_by(&bridge, "sockmap"), bytes_by(&bridge, "copy"), objects.sockets()), (20.0, 0.0, 4));
     let numbers = streams.each_ref().map(|ends| id(&bridge, ends));
-    drop(world);
+    world.cut().unwrap();
     streams[0].client.write_all(b"is anybody there").unwrap();
     for (ends, number) in streams.iter_mut().zip(numbers) {
         assert_eq!(ends.client.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
