@@ -3,11 +3,14 @@
 
 mod attacked;
 mod captured;
+mod congested;
 mod errors;
 mod forged;
 mod lossy;
+mod mixed;
 mod options;
 mod reborn;
+mod rerouted;
 mod shuffled;
 mod stalled;
 

@@ -24,10 +24,12 @@ mod label;
 mod numbers;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+
+use gateway_common::packet::TIMESTAMPS;
 
 use super::Sides;
 use super::half_close::{Ended, Reason, Side};
@@ -36,7 +38,7 @@ use crate::bpf::splicer::{HoldError, Pair, Paths, Place, Splicer};
 use crate::sys::repair::{self, Unrest};
 use ending::low;
 pub use errors::relay;
-pub use keeper::{Keeper, Terms};
+pub use keeper::{Keeper, Terms, follow};
 
 /// How long is waited for silence at most: a peer may put an acknowledgement off for 40 ms (`TCP_DELACK_MIN`), is a
 /// network away, and waiting for packets takes some 20 ms each time.
@@ -57,7 +59,7 @@ struct Spliced<'a> {
 
 impl<'a> Spliced<'a> {
     fn of(pair: Pair<'a>) -> Self {
-        let timestamps = pair.way(0).timestamps.load(Ordering::Relaxed) != 0;
+        let timestamps = pair.way(0).agreed.load(Ordering::Relaxed) & TIMESTAMPS != 0;
         Self { pair, paths: pair.paths(), timestamps }
     }
 
@@ -87,9 +89,13 @@ pub(super) enum Refusal {
     /// A socket could not be asked.
     #[error("a connection cannot be taken over: {0}")]
     Socket(#[from] io::Error),
-    /// The two ends are not reached in the same way, or by none that is known.
-    #[error("the ways to the two ends do not fit together")]
+    /// One end is not reached through an interface that has the program, or the other by another IP version, or by
+    /// another gateway on this machine that has no sockets for it, either.
+    #[error("the ways to the two ends are not known, or do not fit together")]
     Route,
+    /// One end has an IPv4 address of this machine, and the other is outside.
+    #[error("{0} is on this machine and takes nothing from outside, since net.ipv4.conf.lo.accept_local is 0")]
+    Martian(IpAddr),
     /// The pod was dialled from a port that others may get.
     #[error("the connection to the pod has a port that is not kept")]
     Port,
@@ -108,6 +114,7 @@ impl Refusal {
             Self::Hold(HoldError::Full(_)) => "full",
             Self::Hold(HoldError::Refused(_) | HoldError::Closed) | Self::Socket(_) => "refused",
             Self::Route => "route",
+            Self::Martian(_) => "martian",
             Self::Port => "port",
             Self::Options => "options",
             Self::SegmentSize => "mss",
@@ -135,7 +142,7 @@ async fn try_splice(
     by_force: bool,
 ) -> Result<Option<Place>, Refusal> {
     let paths = numbers::paths(&sides.client, &sides.upstream)?;
-    let devices = numbers::devices(&paths, splicer).ok_or(Refusal::Route)?;
+    let devices = numbers::devices(&paths, splicer)?;
     if !splicer.owns_port(paths.gateway_to_pod.port()) {
         return Err(Refusal::Port);
     }
@@ -143,6 +150,9 @@ async fn try_splice(
         return Ok(None);
     }
     let place = splicer.watch(paths)?;
+    if place.pair().is_chained(devices) {
+        return Err(Refusal::Route);
+    }
     if by_force {
         place.hold();
     }

@@ -4,6 +4,8 @@
 //! limits, keepalive probes and the closes that somebody orders are the keeper's, too. Since all of it is read from the
 //! maps, a gateway that starts looks after the streams of the one before as after its own.
 
+mod routes;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -21,6 +23,7 @@ use crate::sys::TcpTuning;
 use crate::tunnel::closing::Closed;
 use crate::tunnel::live::{Direction, Permit, StreamInfo};
 use crate::tunnel::{Ended, Engine, Reason, Side};
+pub use routes::follow;
 
 /// What holds for every stream.
 #[derive(Debug, Clone, Copy)]
@@ -75,7 +78,10 @@ impl Keeper {
     /// Looks after a stream from now on.
     pub(in crate::tunnel) fn enter(&self, place: Place, permit: Permit) {
         let permit = permit.is_bound().then(|| Box::new(permit));
-        self.streams().kept.insert(place.keep(), Kept { _permit: permit, ..Kept::default() });
+        let number = place.keep();
+        let mut streams = self.streams();
+        streams.kept.insert(number, Kept { _permit: permit, ..Kept::default() });
+        self.follow_from_the_start(&streams, number);
     }
 
     /// Looks after streams of processes that are gone. `permit` counts each in.
@@ -91,7 +97,9 @@ impl Keeper {
             }
             let permit = permit(&stream);
             let permit = permit.is_bound().then(|| Box::new(permit));
-            self.streams().kept.insert(number, Kept { _permit: permit, ..Kept::default() });
+            let mut streams = self.streams();
+            streams.kept.insert(number, Kept { _permit: permit, ..Kept::default() });
+            self.follow_from_the_start(&streams, number);
         }
         if count > 0 {
             self.metrics.streams().adopted(count as u64);
