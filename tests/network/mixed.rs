@@ -1,11 +1,15 @@
 //! One end on the gateway's own machine, and the other elsewhere.
 
 use std::io::{ErrorKind, Read as _};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
 
-use gateway_tests::bridge::{Bridge, Path};
+use gateway_tests::bridge::{Bridge, Path, SANDBOX, establish};
+use gateway_tests::gateway::Gateway;
 use gateway_tests::hosts::{Family, Hosts};
 use gateway_tests::http;
+use gateway_tests::need::{Need, is_missing};
+use gateway_tests::state::StateDir;
 use gateway_tests::wait::{PATIENCE, until};
 
 use super::{converse, part};
@@ -61,7 +65,7 @@ fn a_client_on_this_machine_and_a_pod_elsewhere_are_joined() {
         let short = ["--packet-segment-max", "1440"];
         let everywhere = SocketAddr::new(any, 0).to_string();
         let bridge = Bridge::start_on(path, hosts, |gateway| gateway.listen(everywhere).args(short)).unwrap();
-        let port = bridge.gateway.addr().port();
+        let port = bridge.gateway.addrs().last().unwrap().port();
         for address in addresses(bridge.hosts(), family) {
             let client = bridge.hosts().connect_at_gateway((address, port).into()).unwrap();
             let ends = bridge.stream_from(client, b"", b"").unwrap();
@@ -80,6 +84,37 @@ fn ended_by_gateway(bridge: &Bridge) {
     for end in [&mut ends.client, &mut ends.pod] {
         assert_eq!(end.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
     }
+}
+
+/// One gateway behind another on the same machine: of the two streams that share a connection one keeps its sockets for
+/// it, where packets would not cross an interface in between.
+#[test]
+fn a_gateway_behind_a_gateway_has_its_connection() {
+    if is_missing(&[Need::Engine("packet"), Need::Root]) {
+        return;
+    }
+    let state: Arc<StateDir> = Arc::default();
+    let pod = TcpListener::bind("127.0.0.1:0").unwrap();
+    let before = |endpoint, path_strip| {
+        let builder = Gateway::builder().sandbox(SANDBOX, endpoint).state(&state);
+        builder.args(["--engine", "packet", "--workers", "1", "--path-strip", path_strip]).start().unwrap()
+    };
+    let inner = before(pod.local_addr().unwrap(), "true");
+    let outer = before(inner.addr(), "false");
+    let client = TcpStream::connect(outer.addr()).unwrap();
+    let ends = establish(client, &pod, outer.addr(), SANDBOX, b"", b"").unwrap();
+    let counted = |name, labels: &[(&str, &str)]| {
+        [&inner, &outer].iter().map(|gateway| gateway.metric(name, labels).unwrap()).sum::<f64>()
+    };
+    until("both to have tried", PATIENCE, || {
+        let spliced = counted("gateway_stream_promotions_total", &[("engine", "packet")]);
+        let refused = counted("gateway_stream_promotions_refused_total", &[("reason", "route")]);
+        (spliced + refused >= 2.0).then_some(())
+    })
+    .unwrap();
+    assert!(counted("gateway_stream_promotions_refused_total", &[("reason", "route")]) > 0.0);
+    converse(&ends, 65, BYTES);
+    part(ends);
 }
 
 /// What the IP stack would not take, and what would be too long, is refused by name, and served with sockets.

@@ -282,6 +282,13 @@ impl Splicer {
         Some(std::iter::from_fn(move || self.ports.next(local, is_live)))
     }
 
+    /// Whether packets to `endpoint` stay on this machine.
+    #[must_use]
+    pub fn is_here(&self, endpoint: SocketAddr) -> bool {
+        let local = ports::local_address(endpoint);
+        local.is_some_and(|local| matches!(self.device(local.ip(), endpoint.ip()), Ok(LOOPBACK)))
+    }
+
     /// Whether nobody else is given this port.
     #[must_use]
     pub fn owns_port(&self, port: u16) -> bool {

@@ -17,8 +17,8 @@ pub struct PacketConfig {
     pub interfaces: Vec<String>,
     /// How many streams can be without sockets at one time. The kernel has memory for all of them from the start.
     pub streams_max: u32,
-    /// The longest segments that clients are told they may send, in bytes; above [`SEGMENT_LIMIT`] that is left to their
-    /// routes.
+    /// The longest segments that clients are told they may send, in bytes; above [`SEGMENT_LIMIT`] that is left to
+    /// their routes.
     pub segment_max: u32,
 }
 

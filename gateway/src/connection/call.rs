@@ -77,7 +77,8 @@ impl<'a> Call<'a> {
 
     /// Dials the sandbox. Where no descriptor is left for it, idle connections give theirs. Where its host is gone, the
     /// directory is asked once more: the sandbox may have moved. What becomes a stream of this client's may lose its
-    /// sockets later: it comes from a port that is kept for that, and asks for segments that get to the client.
+    /// sockets later: it comes from a port that is kept for that, and asks a pod on this machine for segments that get
+    /// to the client.
     pub(super) async fn dial(&mut self, stream_of: Option<&Socket>) -> Result<(Inbox, Lease), Failure> {
         let first = match self.dial_once(stream_of).await {
             Ok(socket) => return Ok(self.dialled(socket)),
@@ -106,11 +107,14 @@ impl<'a> Call<'a> {
         let metrics = &self.context.shared.metrics;
         let configured = self.context.config().upstream.dial;
         let ladder = self.target.handling.dial.map(|ladder| DialConfig { timeout: configured.timeout, ..ladder });
-        let client = stream_of.filter(|_| self.context.shared.splicer.is_some());
-        // What cannot be asked has failed: whoever reads from it next will tell.
-        let segment_max = client.and_then(|client| tcp::segment_max(client).ok().flatten());
-        let splicer = self.context.shared.splicer.as_ref().filter(|_| client.is_some());
-        let mut ports = splicer.and_then(|splicer| splicer.ports(self.endpoint()));
+        let splicer = self.context.shared.splicer.as_ref().zip(stream_of);
+        let segment_max = splicer.and_then(|(splicer, client)| {
+            // What cannot be asked has failed: whoever reads from it next will tell.
+            let segment_max = tcp::segment_max(client).ok().flatten()?;
+            // A pod on this machine sends longer ones than any other.
+            splicer.is_here(self.endpoint()).then_some(segment_max)
+        });
+        let mut ports = splicer.and_then(|(splicer, _)| splicer.ports(self.endpoint()));
         let mut tries = 0;
         upstream::dial(
             &self.context.driver,

@@ -16,6 +16,8 @@ use super::tcp::{TcpInfo, option, set_option, tcp_info, unacknowledged};
 const COMMON_OPTIONS: u8 = 1 | 2 | 4;
 /// `TCPI_OPT_TIMESTAMPS`
 const TIMESTAMPS: u8 = 1;
+/// What they take of each segment, which `tcpi_advmss` has taken off already (`tcp_rcv_synsent_state_process`).
+const TIMESTAMPS_BYTES: u32 = 12;
 /// `TCPI_OPT_ECN`
 const ECN: u8 = 8;
 /// `TCP_ESTABLISHED` of include/net/tcp_states.h.
@@ -50,7 +52,7 @@ pub struct Numbers {
     options: u8,
     /// The longest segment that the peer takes (`TCP_MAXSEG` in repair mode).
     pub peer_mss: u32,
-    /// The longest that it was told it may send.
+    /// The longest that it was told it may send; both without options (RFC 6691).
     pub own_mss: u32,
     /// The largest packet that gets to the peer.
     pub path_mtu: u32,
@@ -141,7 +143,7 @@ pub fn take(socket: &impl AsFd) -> io::Result<Numbers> {
         own_scale: info.scales >> 4,
         options: info.options,
         peer_mss: option(socket, tcp, libc::TCP_MAXSEG)?,
-        own_mss: info.numbers[ADVMSS],
+        own_mss: info.numbers[ADVMSS] + if info.options & TIMESTAMPS == 0 { 0 } else { TIMESTAMPS_BYTES },
         path_mtu: info.numbers[PMTU],
     })
 }

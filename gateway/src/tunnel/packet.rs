@@ -160,7 +160,7 @@ async fn try_splice(
         return Ok(None);
     }
     // A reset goes up even now.
-    let taken = numbers::take(sides, &paths).map(|numbers| is_silent(sides).then_some(numbers));
+    let taken = numbers::take(sides, &paths, devices).map(|numbers| is_silent(sides).then_some(numbers));
     let Ok(Some([client, upstream])) = taken else {
         for socket in [&sides.client, &sides.upstream] {
             repair::give_back(socket)?;

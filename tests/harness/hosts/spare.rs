@@ -80,7 +80,8 @@ impl Hosts {
     pub fn route(&self, cable: Cable, route: Route) -> Result<()> {
         let [own, other] = [1, 2].map(|end| cable.address(self.family, end));
         let [own_spare, other_spare] = [1, 2].map(|end| cable.spare_address(self.family, end).to_string());
-        let ends = [(self.gateway(), other, cable.spare(), &other_spare), (self.at(cable), own, SPARE_DEVICE, &own_spare)];
+        let ends =
+            [(self.gateway(), other, cable.spare(), &other_spare), (self.at(cable), own, SPARE_DEVICE, &own_spare)];
         for (host, to, device, via) in ends {
             let to = format!("{to}/{}", if self.family == Family::V4 { 32 } else { 128 });
             match route {

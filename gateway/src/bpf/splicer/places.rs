@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
-use gateway_common::packet::{HELD, LOOPBACK, Label, NOWHERE, SHUT, SPLICED, WATCHED, Way, WayKey};
+use gateway_common::packet::{HELD, LOOPBACK, Label, SHUT, SPLICED, WATCHED, Way, WayKey};
 
 use super::keys::{address_of, address_words, port_word, ports_of, way_key};
 use super::{HoldError, Splicer, locked};
@@ -184,13 +184,16 @@ impl<'a> Pair<'a> {
     pub fn is_chained(self, devices: [u32; 2]) -> bool {
         let Paths { client, gateway_to_client, gateway_to_pod, pod } = self.paths();
         let others = [(gateway_to_pod, pod), (gateway_to_client, client)];
-        others.into_iter().filter_map(|(source, destination)| self.splicer.find(source, destination)).any(|(other, _)| {
-            let devices_of_other =
-                [0, 1].map(|direction| u32::try_from(other.way(direction).device.load(Ordering::Relaxed)));
-            // One that is being entered has none yet.
-            let passes_up = |device: &Result<u32, _>| matches!(device, Ok(LOOPBACK | NOWHERE));
-            devices == [LOOPBACK; 2] || devices_of_other.iter().all(passes_up)
-        })
+        others.into_iter().filter_map(|(source, destination)| self.splicer.find(source, destination)).any(
+            |(other, _)| {
+                // What one that is being entered will do is not known yet.
+                let passes_up = |way: &Way<AtomicU64>| {
+                    way.state.load(Ordering::Acquire) != SPLICED
+                        || way.device.load(Ordering::Relaxed) == u64::from(LOOPBACK)
+                };
+                devices == [LOOPBACK; 2] || [0, 1].iter().all(|&direction| passes_up(other.way(direction)))
+            },
+        )
     }
 
     fn index(self, direction: usize) -> u32 {

@@ -97,13 +97,13 @@ pub(super) fn follow(state: &StateDir, devices: &[Device]) -> Result<(), StartEr
         let device = devices.iter().find(|device| Some(device.index) == index);
         let is_alive = match device {
             Some(device) => is_on(&path, device),
-            // It may be one that only another process has its streams on.
-            None => index.is_some_and(|index| if_indextoname(index).is_ok()),
+            // It may be one that only another process has its streams on. What does not exist has an empty name here.
+            None => index.is_some_and(|index| if_indextoname(index).is_ok_and(|name| !name.is_empty())),
         };
         if is_alive {
             hooked.extend(index);
         } else {
-            tracing::info!(link = %path.display(), "an interface with the packet program has gone");
+            tracing::debug!(link = %path.display(), "an interface with the packet program has gone");
             remove(path)?;
         }
     }

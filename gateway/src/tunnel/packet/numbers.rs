@@ -70,7 +70,7 @@ fn peer(socket: &impl AsFd) -> io::Result<SocketAddr> {
 }
 
 /// Puts both sockets into repair mode and compares what they agreed on with their peers.
-pub(super) fn take(sides: &Sides, paths: &Paths) -> Result<[Numbers; 2], Refusal> {
+pub(super) fn take(sides: &Sides, paths: &Paths, devices: [u32; 2]) -> Result<[Numbers; 2], Refusal> {
     let (client, upstream) = (repair::take(&sides.client)?, repair::take(&sides.upstream)?);
     if client.common_options() != upstream.common_options() {
         return Err(Refusal::Options);
@@ -81,8 +81,13 @@ pub(super) fn take(sides: &Sides, paths: &Paths) -> Result<[Numbers; 2], Refusal
     }
     // RFC 6691 section 2: the segment size leaves room for the headers of TCP and IP without options.
     let headers = if paths.client.is_ipv4() { 40 } else { 60 };
-    let fits = |from: &Numbers, to: &Numbers| from.own_mss <= to.peer_mss && from.own_mss + headers <= to.path_mtu;
-    if !(fits(&client, &upstream) && fits(&upstream, &client)) {
+    let fits = |from: &Numbers, to: &Numbers, device| {
+        // Over the loopback interface comes whatever its MTU allows; and where we have asked a peer for short segments,
+        // the kernel gives the same number for the other direction (`tcp_parse_options`).
+        let is_taken = device == LOOPBACK || from.own_mss <= to.peer_mss;
+        is_taken && from.own_mss + headers <= to.path_mtu
+    };
+    if !(fits(&client, &upstream, devices[1]) && fits(&upstream, &client, devices[0])) {
         tracing::debug!(?client, ?upstream, "segment sizes");
         return Err(Refusal::SegmentSize);
     }

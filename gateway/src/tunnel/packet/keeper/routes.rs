@@ -93,8 +93,8 @@ async fn heard(changes: &AsyncFd<OwnedFd>) -> io::Result<()> {
 }
 
 impl Keeper {
-    /// Looks at once, and again after a pause: the kernel tells of an interface that goes down before it takes its routes
-    /// away (`__dev_notify_flags`), and of those it tells nothing.
+    /// Looks at once, and again after a pause: the kernel tells of an interface that goes down before it takes its
+    /// routes away (`__dev_notify_flags`), and of those it tells nothing.
     async fn look_twice(&self) {
         for _ in 0..2 {
             let begun = Instant::now();
