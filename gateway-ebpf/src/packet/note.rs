@@ -1,7 +1,7 @@
 //! What is remembered of a segment.
 
 use aya_ebpf::helpers::bpf_ktime_get_coarse_ns;
-use gateway_common::packet::KNOWN;
+use gateway_common::packet::{KNOWN, RESET};
 
 use super::segment::{ACK, FIN, RST, SYN, Segment};
 use super::shared::{Shared, load, store};
@@ -40,7 +40,10 @@ pub fn note(segment: &Segment, ack: u32, window: u32, index: u32, way: &Shared, 
     }
     // SAFETY: the helper takes nothing.
     let now = unsafe { bpf_ktime_get_coarse_ns() };
-    store!(way, active_ns, now);
+    // A reset is no sign of life.
+    if segment.flags & RST == 0 {
+        store!(way, active_ns, now);
+    }
     let mut tell = false;
     if is_newer {
         store!(way, acked, u64::from(ack));
@@ -62,11 +65,19 @@ pub fn note(segment: &Segment, ack: u32, window: u32, index: u32, way: &Shared, 
         store!(way, fin, KNOWN | u64::from(end));
         over = true;
     }
-    // The number that the receiver waits for (RFC 5961 section 3.2) is one of these two, or one on its way between
-    // them. That one is not worth as many guesses as the window has numbers: the keepalive finds out.
-    if segment.flags & RST != 0 && (segment.seq == acked || segment.seq == before as u32) {
-        store!(way, reset, 1);
-        over = true;
+    // The number that the receiver waits for (RFC 5961 section 3.2) is what it has acknowledged where nothing is on its
+    // way to it. Where something is, it is that number, or the one behind everything, or one between the two. That one
+    // is not worth as many guesses as the window has numbers: the keepalive finds out. And which of the two it was, user
+    // space finds out, by whether the receiver lives on.
+    if segment.flags & RST != 0 && load!(way, reset) != RESET {
+        let behind = before as u32;
+        if segment.seq == acked && segment.seq == behind {
+            store!(way, reset, RESET);
+            over = true;
+        } else if segment.seq == acked || segment.seq == behind {
+            store!(way, reset, now);
+            tell = true;
+        }
     }
     if over && load!(way, end_ns) == 0 {
         store!(way, end_ns, now);

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::SockRef;
@@ -152,6 +153,13 @@ pub fn wait_for_packets() -> io::Result<()> {
     let result = unsafe { libc::syscall(libc::SYS_membarrier, libc::MEMBARRIER_CMD_GLOBAL, 0, 0) };
     nix::errno::Errno::result(result)?;
     Ok(())
+}
+
+/// How long `then_ns` is ago on the clock of [`now_ns`]; no time for what is yet to come. A time from before the clock's
+/// beginning is below zero, and as long ago as that says.
+#[must_use]
+pub fn since(then_ns: u64) -> Duration {
+    Duration::from_nanos(now_ns().wrapping_sub(then_ns).cast_signed().try_into().unwrap_or(0))
 }
 
 /// Now, on the clock with which the programs note when packets came: nanoseconds of CLOCK_MONOTONIC_COARSE.

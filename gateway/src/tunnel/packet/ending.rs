@@ -3,43 +3,51 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use gateway_common::packet::{KNOWN, Way};
+use gateway_common::packet::{KNOWN, RESET, Way};
 
+use super::asked::{Asked, Question};
+use super::segment::Segment;
 use super::{Ended, Reason, Side, Spliced};
 use crate::sys::TcpTuning;
-use crate::sys::raw::Segment;
-use crate::sys::repair::now_ns;
+use crate::sys::repair::{now_ns, since};
 
 /// By direction.
 const SIDES: [Side; 2] = [Side::Client, Side::Upstream];
 
-/// Probes sent to each end since it was last heard of.
-pub(super) type Probes = [u8; 2];
+/// How long after a reset that may have been refused nothing of its receiver is on its way any more that it said before.
+const DOUBT: Duration = Duration::from_secs(1);
 
 /// Whether the stream is over. Asks an end that was silent for too long whether it is there.
-pub(super) fn look(spliced: &Spliced<'_>, keepalive: &TcpTuning, probes: &mut Probes) -> Option<Ended> {
+pub(super) fn look(spliced: &Spliced<'_>, keepalive: &TcpTuning) -> Option<Ended> {
     [0, 1].iter().for_each(|&direction| spliced.tell_of_length(direction));
     let ways = [0, 1].map(|direction| spliced.pair.way(direction));
-    over(ways).or_else(|| {
-        (0..2).find_map(|direction| spliced.ask(direction, ways[direction], keepalive, &mut probes[direction]))
-    })
+    over(ways).or_else(|| (0..2).find_map(|direction| spliced.ask(direction, ways, keepalive)))
 }
 
 /// Whether both ends have ended, or one has broken the stream off. Who ended first, and how, is what counts: a reset
-/// behind the other's FIN is how that one says that it takes nothing any more.
+/// behind the other's FIN is how that one says that it takes nothing any more. Two resets of which each may have been
+/// refused are taken for one that was not.
 fn over(ways: [&Way<AtomicU64>; 2]) -> Option<Ended> {
     let [up, down] = ways;
-    let is_reset = ways.iter().any(|way| load(&way.reset) != 0);
+    let is_reset = ways.iter().any(|way| load(&way.reset) == RESET) || ways.iter().all(|way| load(&way.reset) != 0);
     let finished = |fin: &AtomicU64, other: &Way<AtomicU64>| load(fin) == KNOWN | load(&other.acked);
     let both_finished = finished(&up.fin, down) && finished(&down.fin, up);
     if !is_reset && !both_finished {
         return None;
     }
     // Zero is no end.
-    let ended = |way: &Way<AtomicU64>| load(&way.end_ns).wrapping_sub(1);
+    let ended = |way: &Way<AtomicU64>| {
+        let times = [load(&way.end_ns), doubtful(way).unwrap_or(0)];
+        times.map(|time| time.wrapping_sub(1)).into_iter().min()
+    };
     let first = usize::from(ended(down) < ended(up));
     let reason = if load(&ways[first].fin) == 0 { Reason::Reset } else { Reason::Fin };
     Some(Ended { side: SIDES[first], reason })
+}
+
+/// When a direction was reset by a number of which its receiver alone knows whether it was the right one.
+fn doubtful(way: &Way<AtomicU64>) -> Option<u64> {
+    Some(load(&way.reset)).filter(|&word| word > RESET)
 }
 
 fn load(word: &AtomicU64) -> u64 {
@@ -47,21 +55,21 @@ fn load(word: &AtomicU64) -> u64 {
 }
 
 impl Spliced<'_> {
-    /// Asks an end that was silent for too long, and gives it up where it does not answer.
-    fn ask(&self, direction: usize, way: &Way<AtomicU64>, keepalive: &TcpTuning, probes: &mut u8) -> Option<Ended> {
-        let silence = Duration::from_nanos(now_ns().saturating_sub(load(&way.active_ns)));
-        let TcpTuning { keepalive_idle, keepalive_interval, keepalive_probes, .. } = *keepalive;
-        let sent = u32::from(*probes);
-        if silence < keepalive_idle {
-            *probes = 0;
-        } else if silence >= keepalive_idle + keepalive_interval * sent {
-            if sent >= keepalive_probes {
-                return Some(Ended { side: SIDES[direction], reason: Reason::Vanished });
+    /// Asks an end that was silent for too long, or that may have been reset, and gives it up where it does not answer.
+    fn ask(&self, direction: usize, ways: [&Way<AtomicU64>; 2], keepalive: &TcpTuning) -> Option<Ended> {
+        let way = ways[direction];
+        let is_doubted = is_doubted(way, ways[1 - direction]);
+        let idle = if is_doubted { Duration::ZERO } else { keepalive.keepalive_idle };
+        let asked = Asked::of(load(&way.asked));
+        match asked.next(now_ns(), load(&way.active_ns), idle, keepalive) {
+            Question::None => None,
+            Question::Ask(asked) => {
+                way.asked.store(asked.word(), Ordering::Relaxed);
+                self.probe(direction);
+                None
             }
-            *probes += 1;
-            self.probe(direction);
+            Question::Vain => Some(Ended { side: SIDES[direction], reason: Reason::Vanished }),
         }
-        None
     }
 
     /// Asks the end where `direction` begins for a sign of life, as a keepalive does (RFC 9293 section 3.8.4): with the
@@ -69,6 +77,17 @@ impl Spliced<'_> {
     fn probe(&self, direction: usize) {
         let number = self.expected_by(direction)[0].wrapping_sub(1);
         self.say(direction, number, false);
+    }
+
+    /// Whether an end may not know that the stream is over: we have ended it, or it was reset by numbers that may have
+    /// been wrong.
+    pub(super) fn is_untold(&self, ended: Ended) -> bool {
+        let is_certain = || [0, 1].iter().any(|&direction| load(&self.pair.way(direction).reset) == RESET);
+        match ended.reason {
+            Reason::Fin => false,
+            Reason::Reset => !is_certain(),
+            _ => true,
+        }
     }
 
     /// Resets both connections. A reset must have the number that its receiver waits for (RFC 5961 section 3.2): that
@@ -94,10 +113,23 @@ impl Spliced<'_> {
         let (destination, source) = self.ends(direction);
         let timestamp = self.timestamps.then(|| low(&back.timestamp_last));
         let segment = Segment { source, destination, seq, ack: low(&back.acked), reset, timestamp };
-        if let Err(error) = self.pair.splicer().sender().send(&segment) {
+        if let Err(error) = self.pair.splicer().sender().send(&segment.packet(), destination.ip()) {
             tracing::debug!(%error, "a segment could not be sent");
         }
     }
+}
+
+/// Whether it is time to ask an end, whose packets `way` has, if the reset that `back` brought it has ended it. Where it
+/// has been heard since, it has refused it, and the reset is forgotten.
+fn is_doubted(way: &Way<AtomicU64>, back: &Way<AtomicU64>) -> bool {
+    let Some(then) = doubtful(back) else { return false };
+    let doubt_ns = u64::try_from(DOUBT.as_nanos()).expect("a second");
+    if load(&way.active_ns) >= then.saturating_add(doubt_ns) {
+        // One that came meanwhile stays.
+        let _other = back.reset.compare_exchange(then, 0, Ordering::AcqRel, Ordering::Relaxed).is_err();
+        return false;
+    }
+    since(then) >= DOUBT
 }
 
 /// A number of 32 bits in a word.
