@@ -52,7 +52,7 @@ pub struct Way<W> {
     pub active_ns: W,
     /// The sequence number of the FIN, with [`KNOWN`].
     pub fin: W,
-    /// When the first end of this direction came, FIN or [`RESET`].
+    /// When the first end of this direction came, FIN or [`RESET`], in nanoseconds of CLOCK_MONOTONIC.
     pub end_ns: W,
     /// [`RESET`] after an RST that its receiver accepts. After one that it accepts only if what is on its way arrives
     /// before, or was lost, the time of that. User space takes such a time back where it turns out that the receiver

@@ -161,7 +161,7 @@ fn a_pod_that_answers_after_the_idle_limit_is_reset() {
         until("the request to be counted", PATIENCE, || site.listed(&ends).filter(|stream| stream["bytes_up"] == 1022))
             .unwrap();
         let pod = &site.world.hosts().pod;
-        Hosts::lose_what(pod, "tcp flags rst / rst").unwrap();
+        Hosts::lose_what(pod, "tcp flags & rst == rst").unwrap();
         site.pass(TWO_HOURS);
         assert_eq!(ends.client.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset, "{family:?}");
         let line = site.close_line();

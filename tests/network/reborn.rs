@@ -196,6 +196,7 @@ fn a_port_that_the_pods_host_remembers_is_dialled_from_again() {
         for seed in 57..60 {
             let Ends { mut client, pod: mut end } = bridge.stream().unwrap();
             assert_eq!(end.peer_addr().unwrap().port(), PORT, "{path:?}");
+            let id = bridge.gateway.streams().unwrap()[0]["id"].clone();
             let ends = Ends { client: client.try_clone().unwrap(), pod: end.try_clone().unwrap() };
             converse(&ends, seed, 100_000);
             end.shutdown(Shutdown::Write).unwrap();
@@ -203,8 +204,11 @@ fn a_port_that_the_pods_host_remembers_is_dialled_from_again() {
             client.shutdown(Shutdown::Write).unwrap();
             assert_eq!(end.read(&mut [0]).unwrap(), 0);
             none_left(&bridge);
+            let closed = |record: &serde_json::Value| record["message"] == "stream closed" && record["stream"] == id;
+            let line = bridge.gateway.logged("the close line", PATIENCE, closed).unwrap();
+            assert_eq!((&line["reason"], &line["side"]), (&"fin".into(), &"upstream".into()), "{path:?}: {line}");
             let remembered = pod.run("ss", &["-tanH", "state", "time-wait"]).unwrap();
-            assert!(remembered.contains(&format!(":{PORT} ")), "{path:?}: {remembered}");
+            assert!(remembered.contains(&format!(":{PORT}")), "{path:?}: {remembered}");
         }
         let again = [("reason", "port")];
         let refused = bridge.gateway.metric("gateway_stream_promotions_refused_total", &again).unwrap();
