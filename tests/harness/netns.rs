@@ -84,8 +84,8 @@ impl Namespace {
         self.there(|| fs::write(&path, value).with_context(|| format!("write {path}")))
     }
 
-    /// A counter of its network as nstat(8) names it, such as `TcpExtPAWSEstab` or `Icmp6InDestUnreachs`; an error where
-    /// the kernel has none of this name.
+    /// A counter of its network as nstat(8) names it, such as `TcpExtPAWSEstab` or `Icmp6InDestUnreachs`; an error
+    /// where the kernel has none of this name.
     pub fn counter(&self, name: &str) -> Result<u64> {
         let text = self.there(|| {
             // Not /proc/net, which is that of the process's first thread.

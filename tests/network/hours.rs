@@ -104,8 +104,8 @@ fn moved<const N: usize>(mut value: [u64; N], offsets: &[usize], back_ns: u64) -
     value
 }
 
-/// The stream has its port all the time, and both ends are asked whether they are there. What the pod says at last gets to the
-/// client, and the stream is as good as any.
+/// The stream has its port all the time, and both ends are asked whether they are there. What the pod says at last
+/// gets to the client, and the stream is as good as any.
 #[test]
 fn a_pod_that_answers_after_two_hours_is_heard() {
     /// Room for the stream and one more.

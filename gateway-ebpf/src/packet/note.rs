@@ -70,12 +70,13 @@ pub fn note(segment: &Segment, ack: u32, window: u32, index: u32, way: &Shared, 
     }
 }
 
-/// A reset is no sign of life, and what else it says counts only where its receiver accepts it: nobody then wants to know.
+/// A reset is no sign of life, and what else it says counts only where its receiver accepts it: nobody then wants to
+/// know.
 ///
-/// The number that the receiver waits for (RFC 5961 section 3.2) is what it has acknowledged where nothing is on its way
-/// to it. Where something is, it is that number, or the one behind everything, or one between the two. That one is not
-/// worth as many guesses as the window has numbers: the keepalive finds out. And which of the two it was, user space
-/// finds out, by whether the receiver lives on.
+/// The number that the receiver waits for (RFC 5961 section 3.2) is what it has acknowledged where nothing is on its
+/// way to it. Where something is, it is that number, or the one behind everything, or one between the two. That one is
+/// not worth as many guesses as the window has numbers: the keepalive finds out. And which of the two it was, user
+/// space finds out, by whether the receiver lives on.
 #[inline(always)]
 fn note_reset(segment: &Segment, acked: u32, index: u32, way: &Shared) {
     let behind = load!(way, end) as u32;

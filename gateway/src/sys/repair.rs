@@ -155,8 +155,8 @@ pub fn wait_for_packets() -> io::Result<()> {
     Ok(())
 }
 
-/// How long `then_ns` is ago on the clock of [`now_ns`]; no time for what is yet to come. A time from before the clock's
-/// beginning is below zero, and as long ago as that says.
+/// How long `then_ns` is ago on the clock of [`now_ns`]; no time for what is yet to come. A time from before the
+/// clock's beginning is below zero, and as long ago as that says.
 #[must_use]
 pub fn since(then_ns: u64) -> Duration {
     Duration::from_nanos(now_ns().wrapping_sub(then_ns).cast_signed().try_into().unwrap_or(0))

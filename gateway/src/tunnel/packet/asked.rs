@@ -36,8 +36,8 @@ impl Asked {
         self.at_ns | self.times as u64
     }
 
-    /// For an end that was heard last at `heard_ns`, and may be silent for `idle`. It is counted in questions and not in
-    /// time: whatever has delayed us, each question has its interval to be answered.
+    /// For an end that was heard last at `heard_ns`, and may be silent for `idle`. It is counted in questions and not
+    /// in time: whatever has delayed us, each question has its interval to be answered.
     pub(super) fn next(self, now_ns: u64, heard_ns: u64, idle: Duration, keepalive: &TcpTuning) -> Question {
         let since = |then_ns: u64| {
             // Either may be a tick ahead of what was read before it.

@@ -14,7 +14,7 @@ use crate::sys::repair::{now_ns, since};
 /// By direction.
 const SIDES: [Side; 2] = [Side::Client, Side::Upstream];
 
-/// How long after a reset that may have been refused nothing of its receiver is on its way any more that it said before.
+/// How long after a reset that may have been refused nothing is on its way any more that its receiver said before.
 const DOUBT: Duration = Duration::from_secs(1);
 
 /// Whether the stream is over. Asks an end that was silent for too long whether it is there.
@@ -119,8 +119,8 @@ impl Spliced<'_> {
     }
 }
 
-/// Whether it is time to ask an end, whose packets `way` has, if the reset that `back` brought it has ended it. Where it
-/// has been heard since, it has refused it, and the reset is forgotten.
+/// Whether it is time to ask an end, whose packets `way` has, if the reset that `back` brought it has ended it. Where
+/// it has been heard since, it has refused it, and the reset is forgotten.
 fn is_doubted(way: &Way<AtomicU64>, back: &Way<AtomicU64>) -> bool {
     let Some(then) = doubtful(back) else { return false };
     let doubt_ns = u64::try_from(DOUBT.as_nanos()).expect("a second");

@@ -25,8 +25,8 @@ use crate::tunnel::{Engine, keep};
 
 const STREAMS: u32 = 100_000;
 
-/// Everything that an idle stream holds, in the kernel and in the process, what the allocator keeps of what streams held
-/// while they had sockets included.
+/// Everything that an idle stream holds, in the kernel and in the process, what the allocator keeps of what streams
+/// held while they had sockets included.
 const STREAM_BYTES_MAX: u64 = 1024;
 
 /// One after another, so that whatever the program needs is in the processor's cache.
