@@ -136,3 +136,73 @@ fn is_doubted(way: &Way<AtomicU64>, back: &Way<AtomicU64>) -> bool {
 pub(super) fn low(word: &AtomicU64) -> u32 {
     u32::try_from(load(word) & 0xffff_ffff).expect("32 bits")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Both directions, of which the first begins at the client.
+    #[derive(Default)]
+    struct Stream([Way<AtomicU64>; 2]);
+
+    impl Stream {
+        fn over(&self) -> Option<(Side, Reason)> {
+            over(self.0.each_ref()).map(|ended| (ended.side, ended.reason))
+        }
+
+        fn set(&self, direction: usize, word: fn(&Way<AtomicU64>) -> &AtomicU64, value: u64) {
+            word(&self.0[direction]).store(value, Ordering::Relaxed);
+        }
+    }
+
+    const SECOND: u64 = 1_000_000_000;
+
+    #[test]
+    fn a_stream_is_over_when_both_ends_are_acknowledged_and_the_first_of_them_counts() {
+        let stream = Stream::default();
+        for (direction, fin, end_ns) in [(0, 100, 2 * SECOND), (1, 200, SECOND)] {
+            stream.set(direction, |way| &way.fin, KNOWN | fin);
+            stream.set(direction, |way| &way.end_ns, end_ns);
+        }
+        assert_eq!(stream.over(), None);
+        stream.set(1, |way| &way.acked, 100);
+        assert_eq!(stream.over(), None);
+        stream.set(0, |way| &way.acked, 200);
+        assert_eq!(stream.over(), Some((Side::Upstream, Reason::Fin)));
+    }
+
+    #[test]
+    fn a_certain_reset_is_the_end_and_a_doubtful_one_is_none() {
+        let stream = Stream::default();
+        stream.set(0, |way| &way.reset, 5 * SECOND);
+        assert_eq!(stream.over(), None);
+        // The answer of the pod's host, which had accepted it: the client was first.
+        stream.set(1, |way| &way.reset, RESET);
+        stream.set(1, |way| &way.end_ns, 6 * SECOND);
+        assert_eq!(stream.over(), Some((Side::Client, Reason::Reset)));
+    }
+
+    #[test]
+    fn two_doubtful_resets_are_an_end() {
+        let stream = Stream::default();
+        stream.set(0, |way| &way.reset, 6 * SECOND);
+        stream.set(1, |way| &way.reset, 5 * SECOND);
+        assert_eq!(stream.over(), Some((Side::Upstream, Reason::Reset)));
+    }
+
+    #[test]
+    fn whoever_is_heard_long_after_a_reset_has_refused_it() {
+        let stream = Stream::default();
+        let [up, down] = &stream.0;
+        let then = now_ns().wrapping_sub(3 * SECOND);
+        assert!(!is_doubted(down, up), "nobody was reset");
+        stream.set(0, |way| &way.reset, then);
+        stream.set(1, |way| &way.active_ns, then.wrapping_add(SECOND / 2));
+        assert!(is_doubted(down, up), "it was on its way before");
+        stream.set(1, |way| &way.active_ns, then.wrapping_add(SECOND));
+        assert!(!is_doubted(down, up) && load(&up.reset) == 0);
+        // Just now: there is nothing to ask yet.
+        stream.set(0, |way| &way.reset, now_ns());
+        assert!(!is_doubted(down, up) && load(&up.reset) != 0);
+    }
+}
