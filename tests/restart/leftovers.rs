@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use super::builds::OtherBuild;
 use super::*;
 
 #[test]
@@ -47,11 +48,14 @@ fn flush_takes_everything_out_and_says_so() {
     assert_eq!(ends.client.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
 }
 
-/// A gateway of another version has laid its maps out otherwise.
+/// A gateway of another version has laid its maps out otherwise, and has another program: its directory is renamed
+/// here, since there is one layout in this repository, but its program is really another one. Both are on the
+/// interface.
 #[test]
 fn streams_of_another_version_go_on_beside_those_of_this_one() {
     let Some(site) = Site::on_this_machine() else { return };
-    let mut old = site.gateway(&[]);
+    let build = OtherBuild::new();
+    let mut old = site.builder(&[]).program(build.program()).start().unwrap();
     let mut streams = [site.stream(&old)];
     exchange(&mut streams[0], 1);
     kill(&mut old);
