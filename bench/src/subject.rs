@@ -28,6 +28,8 @@ pub(crate) struct Scene<'a> {
     /// The server whose hash `vnc_sandboxes` has all of them, for subjects that ask one. Where there is none, those
     /// start one, or have a table.
     pub(crate) redis: Option<SocketAddr>,
+    /// Whether no other subject runs beside it.
+    pub(crate) is_alone: bool,
 }
 
 impl Scene<'_> {
@@ -100,12 +102,12 @@ impl Running {
 /// Everything that can be measured, in the order of the tables. The first is the limit.
 pub(crate) fn all() -> Vec<Box<dyn Subject>> {
     let ours = [
-        Engine { engine: "copy", io: "uring" },
-        Engine { engine: "copy", io: "epoll" },
-        Engine { engine: "splice", io: "auto" },
-        Engine { engine: "sockmap", io: "auto" },
-        Engine { engine: "packet", io: "auto" },
-        Engine { engine: "auto", io: "auto" },
+        Engine { engine: "copy", io: "uring", ports: None },
+        Engine { engine: "copy", io: "epoll", ports: None },
+        Engine { engine: "splice", io: "auto", ports: None },
+        Engine { engine: "sockmap", io: "auto", ports: None },
+        Engine { engine: "packet", io: "auto", ports: Some("61000-63267") },
+        Engine { engine: "auto", io: "auto", ports: Some("63268-65535") },
     ];
     let mut all: Vec<Box<dyn Subject>> = vec![Box::new(Direct)];
     for engine in ours {
@@ -133,6 +135,9 @@ impl Subject for Direct {
 struct Engine {
     engine: &'static str,
     io: &'static str,
+    /// From which it dials beside others: a stream without sockets does not keep another gateway from its port. Each has
+    /// half of what an only one would have.
+    ports: Option<&'static str>,
 }
 
 impl Subject for Engine {
@@ -158,7 +163,9 @@ impl Subject for Engine {
         let workers = scene.workers.to_string();
         // Nobody writes a line per request.
         let quiet = ["--log-level", "info,access=off,stream=off", "--workers", &workers];
-        let gateway = builder.args(["--engine", self.engine, "--io", self.io]).args(quiet).start()?;
+        let ports = self.ports.filter(|_| !scene.is_alone).map(|range| ["--packet-ports", range]);
+        builder = builder.args(["--engine", self.engine, "--io", self.io]).args(quiet);
+        let gateway = builder.args(ports.into_iter().flatten()).start()?;
         let (addresses, leader) = (vec![gateway.addr()], Some(gateway.pid()));
         Ok(Started::Running(Running { addresses, leader, frames_on: None, table: None, _parts: Box::new(gateway) }))
     }

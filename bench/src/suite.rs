@@ -144,7 +144,7 @@ impl Stage {
     pub(crate) fn scene(&self, sandboxes: usize, redis: Option<SocketAddr>) -> Scene<'_> {
         let sandboxes = sandboxes.max(self.pods.len());
         let (listen, workers) = (self.network.gateway(), processors());
-        Scene { listen, pods: &self.pods, workers, has_pages: self.has_pages, sandboxes, redis }
+        Scene { listen, pods: &self.pods, workers, has_pages: self.has_pages, sandboxes, redis, is_alone: false }
     }
 
     /// Starts the subjects before the pods.

@@ -17,8 +17,8 @@ enum Capable {
     Both,
 }
 
-/// What leaves a host as capable of ECN is marked, one packet in ten; what arrives that is capable, or says something of
-/// congestion, is counted.
+/// What leaves a host as capable of ECN is marked, one packet in ten; what arrives that is capable, or says something
+/// of congestion, is counted.
 fn watch(host: &Namespace, family: Family) {
     let ip = if family == Family::V4 { "ip" } else { "ip6" };
     let rules = format!(
@@ -37,8 +37,8 @@ fn counted(host: &Namespace, name: &str) -> u64 {
     text.split_whitespace().skip_while(|&word| word != "packets").nth(1).unwrap().parse().unwrap()
 }
 
-/// An end hears of congestion, whoever its peer is: by the mark, or, where the peer could not pass it on, by the loss of
-/// the packet. And no end is told what it cannot understand.
+/// An end hears of congestion, whoever its peer is: by the mark, or, where the peer could not pass it on, by the loss
+/// of the packet. And no end is told what it cannot understand.
 #[test]
 fn congestion_is_told_to_whoever_sends() {
     if is_missing(&[Need::Program("nft")]) {

@@ -13,7 +13,7 @@ use super::phase::pass;
 use super::{Effort, Stage, processors, slabs};
 use crate::load::crowd::{Crowd, Opened};
 use crate::scenario::IDLE_STREAMS;
-use crate::subject::{Started, Subject};
+use crate::subject::{Scene, Started, Subject};
 use crate::topology::Network;
 
 /// Memory of idle streams through one subject.
@@ -92,7 +92,7 @@ pub(crate) fn slope(steps: &[PerStream]) -> Option<f64> {
 /// not run here.
 pub(super) fn measure(network: &Network, subject: &dyn Subject, effort: Effort) -> Result<Option<Idle>> {
     let stage = Stage::of_pods(network, "pod")?;
-    let mut scene = stage.scene(0, None);
+    let mut scene = Scene { is_alone: true, ..stage.scene(0, None) };
     let limit = if effort.is_quick { QUICK_STREAMS } else { usize::MAX }.min(effort.streams_max);
     let all: Vec<usize> = IDLE_STREAMS.iter().copied().filter(|streams| *streams <= limit).collect();
     scene.workers = workers(all.last().copied().unwrap_or_default())?;

@@ -113,7 +113,7 @@ impl Keeper {
 
     /// Has every stream take the way that there is now.
     async fn follow_routes(&self) {
-        let numbers: Vec<u32> = self.streams().kept.keys().copied().collect();
+        let numbers: Vec<u32> = self.streams().kept.iter().copied().collect();
         let mut ways = Ways::new();
         let mut changes = [0_u64; Change::ALL.len()];
         for batch in numbers.chunks(BATCH) {
@@ -142,7 +142,7 @@ impl Keeper {
 
     /// What has changed, by direction. The place of a stream that is not kept may be another's.
     fn follow_one(&self, streams: &Streams, number: u32, ways: &mut Ways) -> [Option<Change>; 2] {
-        if !streams.kept.contains_key(&number) {
+        if !streams.kept.contains(&number) {
             return [None; 2];
         }
         let spliced = Spliced::of(self.splicer.pair(number));
