@@ -142,6 +142,7 @@ fn connections_max(config: &Config, capacity: Capacity) -> usize {
 fn listeners(config: &Config) -> Result<Vec<Vec<TcpListener>>, ServeError> {
     let mut workers: Vec<Vec<TcpListener>> = (0..config.workers.get()).map(|_| Vec::new()).collect();
     let segment_max = Some(config.packet.segment_max).filter(|&bytes| bytes <= SEGMENT_LIMIT);
+    let segment_max = segment_max.map(|bytes| u32::try_from(bytes).expect("below the limit"));
     for &wanted in &config.listen {
         let mut address = wanted;
         for worker in &mut workers {

@@ -96,8 +96,8 @@ fn a_stream_follows_its_routes() {
 }
 
 /// An interface that comes after the start carries streams, those that were there before it as well as new ones. When
-/// it goes, nothing of it stays: a stream takes the way that is left, or, where an end has gone with it, is over when TCP
-/// would give that end up.
+/// it goes, nothing of it stays: a stream takes the way that is left, or, where an end has gone with it, is over when
+/// TCP would give that end up.
 #[test]
 fn an_interface_that_comes_later_carries_streams() {
     const ASK: [&str; 6] =

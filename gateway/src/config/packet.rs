@@ -19,11 +19,11 @@ pub struct PacketConfig {
     pub streams_max: u32,
     /// The longest segments that clients are told they may send, in bytes; above [`SEGMENT_LIMIT`] that is left to
     /// their routes.
-    pub segment_max: u32,
+    pub segment_max: usize,
 }
 
 /// The longest segment that a listener can be told to ask for, in bytes (`MAX_TCP_WINDOW` of include/net/tcp.h).
-pub const SEGMENT_LIMIT: u32 = 32_767;
+pub const SEGMENT_LIMIT: usize = 32_767;
 
 impl Default for PacketConfig {
     fn default() -> Self {
@@ -32,7 +32,7 @@ impl Default for PacketConfig {
             ports: PortRange { first: 61_000, last: u16::MAX },
             interfaces: Vec::new(),
             streams_max: 32 << 10,
-            segment_max: u16::MAX.into(),
+            segment_max: 65_535,
         }
     }
 }

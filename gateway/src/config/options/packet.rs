@@ -1,6 +1,6 @@
 //! The options about the packet engine.
 
-use crate::config::kind::count;
+use crate::config::kind::{bytes, count};
 use crate::config::option::{Many, One, Setting};
 use crate::config::packet;
 
@@ -30,8 +30,8 @@ pub(super) static PACKET: &[Setting] = &[
     ),
     option!(
         "packet-segment-max",
-        One(packet.segment_max, count::<u32, 536, 65_535>()),
-        "The longest TCP segments in bytes that clients are asked for, where it is at most 32767. Clients on this \
-         machine send longer ones than sandboxes elsewhere take, and such streams keep their sockets."
+        One(packet.segment_max, bytes::<536, 65_535>()),
+        "The longest TCP segments that clients are asked for, where it is at most 32767. Clients on this machine send \
+         longer ones than sandboxes elsewhere take, and such streams keep their sockets."
     ),
 ];
