@@ -1,13 +1,16 @@
 //! Routes that move to another interface or next hop under a stream, and interfaces that come and go.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use gateway_tests::bridge::{Bridge, Ends, Path};
+use gateway_tests::bridge::{Bridge, Ends, Path, SANDBOX};
+use gateway_tests::gateway::Gateway;
 use gateway_tests::hosts::{Cable, Family, Hosts, Route};
 use gateway_tests::state::StateDir;
 use gateway_tests::wait::{PATIENCE, until};
+use nix::sys::signal::Signal;
 
 use super::{converse, part};
 
@@ -92,6 +95,33 @@ fn a_stream_follows_its_routes() {
             }
         });
         part(ends);
+    }
+}
+
+/// A route moves while no gateway runs, and with it an interface comes. The next gateway looks for the way of each stream
+/// that it takes over.
+#[test]
+fn a_route_that_moved_meanwhile_is_followed_by_the_next_gateway() {
+    for path in paths() {
+        let state: Arc<StateDir> = Arc::default();
+        let hosts = Hosts::joined(path.hosts.unwrap()).unwrap();
+        let mut bridge = Bridge::start_on(path, hosts, |gateway| gateway.state(&state)).unwrap();
+        let ends = bridge.stream().unwrap();
+        bridge.gateway.signal(Signal::SIGKILL).unwrap();
+        bridge.gateway.wait(PATIENCE).unwrap();
+        let hosts = bridge.hosts();
+        hosts.plug_spare(Cable::Pods).unwrap();
+        hosts.route(Cable::Pods, Route::Second).unwrap();
+        let any_port = |address| SocketAddr::new(address, 0).to_string();
+        let builder = Gateway::builder().state(&state).args(["--engine", path.engine, "--io", path.io]);
+        let builder = builder.sandbox(SANDBOX, ends.pod.local_addr().unwrap()).through(hosts.at_gateway());
+        let builder = builder.listen(any_port(hosts.gateway_address())).admin(any_port(hosts.admin_address()));
+        let next = builder.start().unwrap();
+        let changed = |change| next.metric("gateway_stream_route_changes_total", &[("change", change)]).unwrap();
+        until("the stream to follow", PATIENCE, || (changed("moved") > 0.0).then_some(())).unwrap();
+        converse_while(&ends, || await_packets(hosts, Cable::Pods));
+        part(ends);
+        until("no stream left", PATIENCE, || next.streams().unwrap().is_empty().then_some(())).unwrap();
     }
 }
 
