@@ -129,3 +129,20 @@ fn streams_beyond_the_ports_are_carried_as_well() {
     ends.iter_mut().for_each(|ends| exchange(ends, 1));
     assert_eq!(gateway.metric("gateway_streams_open", &[("engine", "packet")]).unwrap(), PORTS as f64);
 }
+
+/// Gateways that share the ports and not what is known of them: a pod does not answer a SYN on a connection that it has.
+#[test]
+fn a_port_of_a_gateway_with_another_folder_costs_one_attempt() {
+    const PORTS: [&str; 2] = ["--packet-ports", "61002-61003"];
+    let Some(site) = Site::on_this_machine() else { return };
+    let first = site.gateway(&PORTS);
+    let mut theirs = [site.stream(&first), site.stream(&first)];
+    let other = Site { pod: site.pod.try_clone().unwrap(), state: Arc::default() };
+    let second = other.gateway(&PORTS);
+    let client = TcpStream::connect(second.addr()).unwrap();
+    let mut ours = establish(client, &site.pod, second.addr(), SANDBOX, b"", b"").unwrap();
+    let dials = |outcome| second.metric("gateway_upstream_dials_total", &[("outcome", outcome)]).unwrap();
+    assert_eq!((dials("timeout"), dials("connected")), (1.0, 1.0));
+    exchange(&mut ours, 1);
+    theirs.iter_mut().for_each(|ends| exchange(ends, 2));
+}
