@@ -135,8 +135,8 @@ impl Subject for Direct {
 struct Engine {
     engine: &'static str,
     io: &'static str,
-    /// From which it dials beside others: a stream without sockets does not keep another gateway from its port. Each has
-    /// half of what an only one would have.
+    /// From which it dials beside others: a stream without sockets does not keep another gateway from its port.
+    /// Each has half of what an only one would have.
     ports: Option<&'static str>,
 }
 

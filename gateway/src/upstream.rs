@@ -94,7 +94,8 @@ impl DialOutcome {
 /// Dials `endpoint`. Every error of a dial is retried, since nothing has been sent yet: a pod that starts late refuses
 /// for its first moments, and a full backlog drops a SYN. Each attempt comes from a `port` of its own, where one is
 /// free, and `observe` hears of it. Once such an attempt is not answered, the next come from any port: another gateway
-/// that shares the ports and not the maps may have a stream without sockets there, whose pod does not answer a SYN.
+/// that shares the ports and not the maps may have a stream without sockets there, whose pod does not answer a SYN. The
+/// pod is told that it may send segments of `segment_max` bytes.
 ///
 /// # Errors
 /// When every attempt failed.
@@ -102,6 +103,7 @@ pub async fn dial(
     driver: &Driver,
     endpoint: SocketAddr,
     port: impl FnMut() -> Option<u16>,
+    segment_max: Option<u32>,
     config: &DialConfig,
     mut observe: impl FnMut(DialOutcome, Duration),
 ) -> Result<Socket, DialError> {
@@ -111,7 +113,8 @@ pub async fn dial(
     loop {
         attempts += 1;
         let begun = Instant::now();
-        let result = connect(driver, endpoint, ports.by_ref().take(ports_tried_max), config.timeout).await;
+        let ports = ports.by_ref().take(ports_tried_max);
+        let result = connect(driver, endpoint, ports, segment_max, config.timeout).await;
         observe(DialOutcome::of(&result), begun.elapsed());
         match result.and_then(|socket| socket.set_nodelay().map(|()| socket)) {
             Ok(socket) => return Ok(socket),
@@ -133,15 +136,16 @@ async fn connect(
     driver: &Driver,
     endpoint: SocketAddr,
     ports: impl Iterator<Item = u16>,
+    segment_max: Option<u32>,
     timeout: Duration,
 ) -> io::Result<Socket> {
     for own in ports {
-        match driver.connect(endpoint, Some(own), timeout).await {
+        match driver.connect(endpoint, Some(own), segment_max, timeout).await {
             // A socket of somebody else's has the port, or a connection to the endpoint has it: perhaps one that is
             // gone, which TCP remembers for a minute.
             Err(error) if matches!(error.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::AddrNotAvailable) => {}
             connected => return connected,
         }
     }
-    driver.connect(endpoint, None, timeout).await
+    driver.connect(endpoint, None, segment_max, timeout).await
 }
