@@ -273,13 +273,14 @@ impl Splicer {
         Ok(true)
     }
 
-    /// Ports from which `endpoint` can be dialled so that the connection may be spliced, one after another; it may have
-    /// more after a `None`, which says that those looked at are taken. There is no iterator where there is no route.
+    /// Ports from which `endpoint` can be dialled so that the connection may be spliced, one after another, the same
+    /// again where there are few; for one dial. There is no iterator where there is no route.
     #[must_use]
     pub fn ports(&self, endpoint: SocketAddr) -> Option<impl Iterator<Item = u16>> {
         let local = ports::local_address(endpoint)?;
         let is_live = move |local| locked(&self.indices).get(&keys::way_key(endpoint, local), 0).is_ok();
-        Some(std::iter::from_fn(move || self.ports.next(local, is_live)))
+        let mut looks = ports::LOOKS_MAX;
+        Some(std::iter::from_fn(move || self.ports.next(local, &mut looks, is_live)))
     }
 
     /// Whether packets to `endpoint` stay on this machine.

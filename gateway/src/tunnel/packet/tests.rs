@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use aya::maps::MapData;
 use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions};
+use gateway_common::packet::LOOPBACK;
 use gateway_tests::need::{Need, is_missing};
 use gateway_tests::state::StateDir;
 
@@ -109,7 +110,10 @@ fn splice_one(live: &Arc<LiveStreams>, splicer: &Arc<Splicer>, number: u32) {
     stream.set_request_id(format!("{number:016x}"));
     let place = splicer.watch(Paths { client, gateway_to_client, gateway_to_pod, pod }).unwrap();
     for direction in [0, 1] {
-        place.pair().way(direction).active_ns.store(now_ns(), Ordering::Relaxed);
+        let way = place.pair().way(direction);
+        way.active_ns.store(now_ns(), Ordering::Relaxed);
+        // Where the kernel runs the program for packets that nobody has sent, they come from there, too.
+        way.device.store(LOOPBACK.into(), Ordering::Relaxed);
     }
     label::write(place.pair().label(), &stream);
     place.splice();
