@@ -178,8 +178,8 @@ fn others(out: &mut String, cases: &[CaseResult]) {
         let _ = write!(out, "\n{what}: {median:.1} % of a processor in the median phase, {greatest:.1} % at worst.\n");
     };
     say("Steal, which is in no figure", phases().map(|sample| sample.steal_percent).collect());
-    let what = "What no thread of the run took, which is interrupts of idle processors and other programs, and in every \
-                figure";
+    let what = "What no thread of the run took, which is interrupts of idle processors and other programs, and is in \
+                every figure";
     say(what, phases().map(|sample| sample.rest_micros() * sample.per_second / 1e4).collect());
 }
 
@@ -266,7 +266,7 @@ mod tests {
         assert!(text.contains("| copy | 500.0 | 40.0 | 1.0 | 0.2 | 0.5 | 4.0 | 1.999 (1.998 to 2.000) |"), "{text}");
         assert!(text.contains("| direct | at least 2000 | 1.000"), "{text}");
         // Of 20 us 18.25, a thousand times a second, and of 40 us 38.25 half as often.
-        assert!(text.contains("and in every figure: 1.9 % of a processor in the median phase, 1.9 %"), "{text}");
+        assert!(text.contains("and is in every figure: 1.9 % of a processor in the median phase, 1.9 %"), "{text}");
         assert!(text.contains("| copy | 1500 | 0.750 (0.750 to 0.750) | 600 |"), "{text}");
         assert!(text.contains("20.0 us of CPU per message by the kernel's idle time, 19.0 us by"), "{text}");
         assert!(text.contains("| copy | 1000 | 8000 | 0 | 3000 | 0 | 11000 |"), "{text}");

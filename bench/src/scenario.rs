@@ -115,8 +115,8 @@ pub(crate) const WEB_CASES: &[WebCase] = &[
 /// Streams at which the memory of idle ones is read.
 pub(crate) const IDLE_STREAMS: &[usize] = &[1000, 5000, 10_000, 20_000];
 
-/// A question instead of a scenario: is a stream without sockets as cheap as no gateway? It takes the cases that this is
-/// asked about, of those who are asked, in as many rounds as an answer needs.
+/// A question instead of a scenario: is a stream without sockets as cheap as no gateway? It takes the cases that this
+/// is asked about, of those who are asked, in as many rounds as an answer needs.
 pub(crate) const LIMIT: &str = "limit";
 
 /// Who is asked: the limit, those who are to reach it, and those whom people would use instead.
