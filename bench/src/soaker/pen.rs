@@ -3,7 +3,8 @@
 //! The class `SCHED_IDLE` (sched(7)) says what a thread is to the others of its group, and no more. The kernel makes a
 //! group of each session by itself (`sched_autogroup`), and its own threads are in none. So beside them a soaker is an
 //! equal of theirs: it has half of a processor that a worker of the kernel wants, and that one waits until the
-//! scheduler takes turns. A control group with `cpu.idle` (Linux 5.15) is idle work itself: whoever else wakes up runs at once.
+//! scheduler takes turns. A control group with `cpu.idle` (Linux 5.15) is idle work itself: whoever else wakes up runs
+//! at once.
 
 use std::fs;
 use std::path::{Path, PathBuf};
