@@ -5,13 +5,15 @@ mod attacked;
 mod captured;
 mod errors;
 mod forged;
+mod hours;
 mod lossy;
 mod options;
 mod reborn;
 mod shuffled;
 mod stalled;
+mod under_way;
 
-use std::net::{Shutdown, SocketAddr, SocketAddrV4, TcpListener};
+use std::net::{Shutdown, TcpListener};
 use std::thread;
 
 use gateway_tests::bridge::{Bridge, Ends, Path};
@@ -165,12 +167,5 @@ fn part(mut ends: Ends) {
     }
     for end in [&mut ends.client, &mut ends.pod] {
         assert_eq!(end.read(&mut [0]).unwrap(), 0, "bytes behind the last one");
-    }
-}
-
-fn v4(address: SocketAddr) -> SocketAddrV4 {
-    match address {
-        SocketAddr::V4(address) => address,
-        SocketAddr::V6(address) => panic!("{address} on hosts that speak IPv4"),
     }
 }

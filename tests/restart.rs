@@ -1,6 +1,7 @@
 //! Streams without sockets, and gateways that come and go over them.
 
 mod beside;
+mod builds;
 mod crash;
 mod crowded;
 mod leftovers;
@@ -10,7 +11,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
 
 use gateway_tests::bridge::{Ends, SANDBOX, establish};
-use gateway_tests::gateway::Gateway;
+use gateway_tests::gateway::{Gateway, GatewayBuilder};
 use gateway_tests::need::{Need, is_missing};
 use gateway_tests::pattern::Pattern;
 use gateway_tests::state::StateDir;
@@ -39,8 +40,12 @@ impl Site {
     }
 
     fn gateway(&self, more: &[&str]) -> Gateway {
+        self.builder(more).start().unwrap()
+    }
+
+    fn builder(&self, more: &[&str]) -> GatewayBuilder {
         let builder = Gateway::builder().sandbox(SANDBOX, self.pod.local_addr().unwrap()).state(&self.state);
-        builder.args(["--engine", "packet", "--workers", "2"]).args(more.iter().copied()).start().unwrap()
+        builder.args(["--engine", "packet", "--workers", "2"]).args(more.iter().copied())
     }
 
     /// A stream without sockets.

@@ -7,7 +7,7 @@
 pub mod packet;
 
 /// Version of everything in this crate. The program refuses a loaded object that carries another one.
-pub const ABI_VERSION: u32 = 4;
+pub const ABI_VERSION: u32 = 5;
 
 /// Section of the object that holds [`ABI_VERSION`] in the kernel's byte order, and nothing else.
 ///

@@ -9,7 +9,7 @@
 #[derive(Debug, Default)]
 pub struct Way<W> {
     /// [`WATCHED`], [`HELD`], [`SHUT`], [`SPLICED`], or 0 where there is no stream. User space writes everything else
-    /// up to `spare` before it lets the program splice, and this word alone afterwards.
+    /// up to `spare` before it lets the program splice, and afterwards this word, `asked`, and what says so.
     pub state: W,
     /// The new source address in network order; an IPv4 address in its IPv6-mapped form (RFC 4291 section 2.5.5.2).
     pub source: [W; 2],
@@ -33,8 +33,11 @@ pub struct Way<W> {
     pub timestamp_start: W,
     /// The first sequence number that the program sees.
     pub begin: W,
+    /// When the end where the direction begins was last asked for a sign of life, in nanoseconds of
+    /// CLOCK_MONOTONIC_COARSE without the last 8 bits, which say how often since it gave one. No program reads it.
+    pub asked: W,
     /// Fills the cache line.
-    pub spare: [W; 2],
+    pub spare: W,
     /// What is added to timestamps, with [`KNOWN`] as soon as the first was seen.
     pub timestamp_add: W,
     /// The timestamp that went out last.
@@ -45,13 +48,15 @@ pub struct Way<W> {
     pub acked: W,
     /// Bytes behind it that the sender of this direction is ready to take.
     pub window: W,
-    /// When the last packet came, in nanoseconds of CLOCK_MONOTONIC_COARSE.
+    /// When the last packet came that was no RST, in nanoseconds of CLOCK_MONOTONIC_COARSE.
     pub active_ns: W,
     /// The sequence number of the FIN, with [`KNOWN`].
     pub fin: W,
-    /// When the first end of this direction came, FIN or RST.
+    /// When the first end of this direction came, FIN or [`RESET`], in nanoseconds of CLOCK_MONOTONIC.
     pub end_ns: W,
-    /// 1 after an RST that its receiver accepts.
+    /// [`RESET`] after an RST that its receiver accepts. After one that it accepts only if what is on its way arrives
+    /// before, or was lost, the time of that. User space takes such a time back where it turns out that the receiver
+    /// has refused.
     pub reset: W,
     /// Packets that were sent on.
     pub packets: W,
@@ -79,6 +84,9 @@ pub const SHUT: u64 = 3;
 
 /// [`Way::state`]: packets are rewritten and sent on.
 pub const SPLICED: u64 = 4;
+
+/// [`Way::reset`]: the direction was reset for certain. No time is that early.
+pub const RESET: u64 = 1;
 
 /// Marks a 32-bit number in a word of 64 as known.
 pub const KNOWN: u64 = 1 << 32;

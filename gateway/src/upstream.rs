@@ -99,41 +99,49 @@ impl DialOutcome {
 
 /// Dials `endpoint`. Every error of a dial is retried, since nothing has been sent yet: a pod that starts late refuses
 /// for its first moments, and a full backlog drops a SYN. Each attempt comes from a `port` of its own, where one is
-/// free, and `observe` hears of it.
+/// free, and `observe` hears of it. Once such an attempt is not answered, the next come from any port: another gateway
+/// that shares the ports and not the maps may have a stream without sockets there, whose pod does not answer a SYN.
 ///
 /// # Errors
 /// When every attempt failed.
 pub async fn dial(
     driver: &Driver,
     endpoint: SocketAddr,
-    mut port: impl FnMut() -> Option<u16>,
+    port: impl FnMut() -> Option<u16>,
     config: &DialConfig,
     mut observe: impl FnMut(DialOutcome, Duration),
 ) -> Result<Socket, DialError> {
     let mut attempts = 0;
+    let mut ports = std::iter::from_fn(port);
+    let mut ports_tried_max = PORTS_TRIED_MAX;
     loop {
         attempts += 1;
         let begun = Instant::now();
-        let result = connect(driver, endpoint, &mut port, config.timeout).await;
+        let result = connect(driver, endpoint, ports.by_ref().take(ports_tried_max), config.timeout).await;
         observe(DialOutcome::of(&result), begun.elapsed());
         match result.and_then(|socket| socket.set_nodelay().map(|()| socket)) {
             Ok(socket) => return Ok(socket),
             Err(source) if attempts >= config.attempts => {
                 return Err(DialError { endpoint, attempts, source });
             }
-            Err(_) => tokio::time::sleep(config.wait_after(attempts)).await,
+            Err(error) => {
+                if error.kind() == io::ErrorKind::TimedOut {
+                    ports_tried_max = 0;
+                }
+                tokio::time::sleep(config.wait_after(attempts)).await;
+            }
         }
     }
 }
 
-/// Connects from a port of one's own, or from any where none is found free.
+/// Connects from one of `ports`, or from any where none is found free.
 async fn connect(
     driver: &Driver,
     endpoint: SocketAddr,
-    port: &mut impl FnMut() -> Option<u16>,
+    ports: impl Iterator<Item = u16>,
     timeout: Duration,
 ) -> io::Result<Socket> {
-    for own in std::iter::from_fn(port).take(PORTS_TRIED_MAX) {
+    for own in ports {
         match driver.connect(endpoint, Some(own), timeout).await {
             // A socket of somebody else's has the port, or a connection to the endpoint has it: perhaps one that is
             // gone, which TCP remembers for a minute.

@@ -243,11 +243,21 @@ impl Hosts {
 
     /// Loses packets that arrive at this host from its cable, one in `one_in` at random.
     pub fn lose(host: &Namespace, one_in: u32) -> Result<()> {
+        Self::lose_what(host, &format!("meta l4proto tcp numgen random mod {one_in} == 0"))
+    }
+
+    /// Loses packets that arrive at this host from its cable and match a rule of nft(8).
+    pub fn lose_what(host: &Namespace, rule: &str) -> Result<()> {
         let rules = format!(
             "table netdev loss {{ chain arriving {{ type filter hook ingress device {DEVICE} priority 0; \
-             meta l4proto tcp numgen random mod {one_in} == 0 counter drop; }}; }}"
+             {rule} counter drop; }}; }}"
         );
         host.run("nft", &[&rules]).map(drop)
+    }
+
+    /// Loses nothing there any more.
+    pub fn lose_nothing(host: &Namespace) -> Result<()> {
+        host.run("nft", &["delete", "table", "netdev", "loss"]).map(drop)
     }
 
     /// How many packets found no room at the other end of the client's and the pod's cable: the queue between the two

@@ -84,15 +84,18 @@ impl Namespace {
         self.there(|| fs::write(&path, value).with_context(|| format!("write {path}")))
     }
 
-    /// A counter of its TCP as nstat(8) names it, such as `TcpExtPAWSEstab` or `TcpInCsumErrors`; an error where the
-    /// kernel has none of this name.
+    /// A counter of its network as nstat(8) names it, such as `TcpExtPAWSEstab` or `Icmp6InDestUnreachs`; an error
+    /// where the kernel has none of this name.
     pub fn counter(&self, name: &str) -> Result<u64> {
         let text = self.there(|| {
             // Not /proc/net, which is that of the process's first thread.
             let of_thread = |table: &str| fs::read_to_string(format!("/proc/thread-self/net/{table}"));
-            Ok(of_thread("netstat")? + &of_thread("snmp")?)
+            Ok((of_thread("netstat")? + &of_thread("snmp")?, of_thread("snmp6")?))
         })?;
-        counter(&text, name).with_context(|| format!("the kernel has no counter {name}"))
+        let (tables, lines) = text;
+        counter(&tables, name)
+            .or_else(|| line(&lines, name))
+            .with_context(|| format!("the kernel has no counter {name}"))
     }
 }
 
@@ -104,6 +107,12 @@ fn counter(text: &str, wanted: &str) -> Option<u64> {
         let column = names.split(' ').position(|name| wanted.strip_prefix(table) == Some(name))?;
         pair[1].split(' ').nth(column + 1)?.parse().ok()
     })
+}
+
+/// Those of IPv6 have a line each.
+fn line(text: &str, wanted: &str) -> Option<u64> {
+    let mut lines = text.lines().filter_map(|line| line.split_once(char::is_whitespace));
+    lines.find(|(name, _)| *name == wanted)?.1.trim().parse().ok()
 }
 
 impl Drop for Namespace {
@@ -189,7 +198,7 @@ fn ip(arguments: &[&str]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::counter;
+    use super::{counter, line};
 
     #[test]
     fn a_counter_is_found_below_its_name() {
@@ -197,5 +206,7 @@ mod tests {
         assert_eq!(counter(text, "TcpExtPAWSEstab"), Some(7));
         assert_eq!(counter(text, "TcpInCsumErrors"), Some(2));
         assert_eq!(counter(text, "TcpExtInErrs"), None);
+        let text = "Ip6InReceives                   \t7\nIcmp6InDestUnreachs             \t3\n";
+        assert_eq!((line(text, "Icmp6InDestUnreachs"), line(text, "Icmp6InErrors")), (Some(3), None));
     }
 }

@@ -2,16 +2,15 @@
 //! (RFC 5961), and at last what they must believe.
 
 use std::io::{ErrorKind, Read};
-use std::net::{SocketAddrV4, TcpStream};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpStream};
 
 use gateway_tests::capture::{Capture, LastWord};
 use gateway_tests::forger::{ACK, FIN, Forger, PSH, RST, SYN, Segment};
-use gateway_tests::hosts::Family;
 use gateway_tests::netns::Namespace;
 use gateway_tests::pattern::Pattern;
 use gateway_tests::wait::{PATIENCE, until};
 
-use super::{Way, World, converse, part, v4, ways};
+use super::{Way, World, converse, part, ways};
 
 /// Farther than any window reaches, in bytes.
 const FAR: u32 = 1 << 30;
@@ -26,7 +25,7 @@ fn only_the_very_number_resets_a_stream() {
     if Capture::is_missing() {
         return;
     }
-    for way in ways().filter(|way| way.family() == Family::V4) {
+    for way in ways() {
         let world = way.start(|hosts| {
             hosts.admit_strangers().unwrap();
             for host in [&hosts.client, hosts.gateway(), &hosts.pod] {
@@ -69,7 +68,7 @@ struct Forged<'a> {
 impl Forged<'_> {
     fn send(&self, forger: &Forger, end: &TcpStream) {
         let Self { flags, sequence, acknowledged, payload } = *self;
-        let (from, to) = (v4(end.local_addr().unwrap()), v4(end.peer_addr().unwrap()));
+        let (from, to) = (end.local_addr().unwrap(), end.peer_addr().unwrap());
         forger.send(&Segment { from, to, sequence, acknowledged, flags, payload, is_whole: true }).unwrap();
     }
 }
@@ -114,11 +113,11 @@ fn strike(way: Way, world: &World, end: &TcpStream, last: &LastWord) {
 #[test]
 fn a_flood_makes_no_streams_and_takes_no_places() {
     const PACKETS: u64 = 20_000;
-    for way in ways().filter(|way| way.family() == Family::V4) {
+    for way in ways() {
         let world = way.start(|hosts| hosts.admit_strangers().unwrap());
         let World::Gateway(bridge) = &world else { continue };
         let ends = world.stream();
-        let (listener, dialled) = (v4(ends.client.peer_addr().unwrap()), v4(ends.pod.peer_addr().unwrap()));
+        let (listener, dialled) = (ends.client.peer_addr().unwrap(), ends.pod.peer_addr().unwrap());
         flood(&world.hosts().stranger, [listener, dialled], PACKETS);
         let streams = bridge.gateway.streams().unwrap();
         assert_eq!(streams.len(), 1, "{way:?}: {streams:?}");
@@ -133,7 +132,7 @@ fn a_flood_makes_no_streams_and_takes_no_places() {
     }
 }
 
-fn flood(stranger: &Namespace, targets: [SocketAddrV4; 2], packets: u64) {
+fn flood(stranger: &Namespace, targets: [SocketAddr; 2], packets: u64) {
     let forger = Forger::new(stranger).unwrap();
     let mut numbers = Pattern::new(31);
     let mut word = || u32::try_from(numbers.number() >> 32).expect("32 bits");
@@ -141,12 +140,16 @@ fn flood(stranger: &Namespace, targets: [SocketAddrV4; 2], packets: u64) {
         let [address, ports, sequence, acknowledged] = [(); 4].map(|()| word());
         let [one, other, _, kind] = ports.to_be_bytes();
         let port = u16::from_be_bytes([one, other]);
-        // From the test networks of RFC 2544, which nobody has.
-        let from = SocketAddrV4::new((0xc612_0000 | address >> 15).into(), port);
         let target = targets[usize::from(packet % 2 == 1)];
+        // From the test networks of RFC 2544 and RFC 5180, which nobody has.
+        let from = match target {
+            SocketAddr::V4(_) => IpAddr::from((0xc612_0000 | address >> 15).to_be_bytes()),
+            SocketAddr::V6(_) => Ipv6Addr::from((0x2001_0002 << 96) | u128::from(address)).into(),
+        };
         // The stream's own ports, and any.
-        let to = if kind & 1 == 0 { target } else { SocketAddrV4::new(*target.ip(), port) };
+        let to = if kind & 1 == 0 { target } else { SocketAddr::new(target.ip(), port) };
         let flags = [RST, FIN | ACK, ACK, PSH | ACK, SYN | ACK, RST | ACK, SYN][usize::from(kind) % 7];
+        let from = SocketAddr::new(from, port);
         forger.send(&Segment { from, to, sequence, acknowledged, flags, payload: b"", is_whole: true }).unwrap();
     }
 }

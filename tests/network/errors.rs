@@ -51,20 +51,26 @@ fn what_a_router_says_gets_to_the_end_that_sent_the_packet() {
         Way::Direct(_) => true,
         Way::Gateway(path) => path.engine == "packet",
     };
-    for way in ways().filter(|way| way.family() == Family::V4 && hears(way)) {
+    for way in ways().filter(hears) {
         let world = way.start(|_| ());
         let mut ends = world.stream();
         let hosts = world.hosts();
-        let heard = || hosts.client.counter("IcmpInDestUnreachs").unwrap();
+        let (unreachable, wrong, reject) = match way.family() {
+            Family::V4 => ("IcmpInDestUnreachs", "IcmpInCsumErrors", "icmp type host-unreachable"),
+            Family::V6 => ("Icmp6InDestUnreachs", "Icmp6InCsumErrors", "icmpv6 type addr-unreachable"),
+        };
+        let heard = || hosts.client.counter(unreachable).unwrap();
         let before = heard();
-        let rules = "table ip walled { chain arriving { type filter hook input priority 0; \
-                     meta l4proto tcp reject with icmp type host-unreachable; }; }";
-        hosts.pod.run("nft", &[rules]).unwrap();
+        let rules = format!(
+            "table inet walled {{ chain arriving {{ type filter hook input priority 0; \
+             meta l4proto tcp reject with {reject}; }}; }}"
+        );
+        hosts.pod.run("nft", &[&rules]).unwrap();
         ends.client.write_all(b"is anybody there?").unwrap();
         until("the error to arrive", PATIENCE, || (heard() > before).then_some(())).unwrap();
-        assert_eq!(hosts.client.counter("IcmpInCsumErrors").unwrap(), 0, "{way:?}");
+        assert_eq!(hosts.client.counter(wrong).unwrap(), 0, "{way:?}");
         // Such an error is a hint, and no end: what was said arrives when it may.
-        hosts.pod.run("nft", &["delete", "table", "ip", "walled"]).unwrap();
+        hosts.pod.run("nft", &["delete", "table", "inet", "walled"]).unwrap();
         let mut heard = [0; 17];
         ends.pod.read_exact(&mut heard).unwrap();
         assert_eq!(&heard, b"is anybody there?");

@@ -6,7 +6,7 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::Duration;
 
-use gateway_tests::bridge::{Bridge, Path};
+use gateway_tests::bridge::{Bridge, Ends, Path};
 use gateway_tests::hosts::{Family, Hosts};
 use gateway_tests::need::{Need, is_missing};
 use gateway_tests::wait::{PATIENCE, pause, until};
@@ -122,19 +122,23 @@ fn none_left(bridge: &Bridge) {
     until("no stream left", PATIENCE, || bridge.gateway.streams().unwrap().is_empty().then_some(())).unwrap();
 }
 
+/// A gateway that asks an end after a second, once, and gives it a second to answer.
+const IMPATIENT: [&str; 6] =
+    ["--tcp-keepalive-idle", "1s", "--tcp-keepalive-interval", "1s", "--tcp-keepalive-probes", "1"];
+
+/// Where the ends speak TCP with each other and the gateway asks them.
+const PACKET: [Path; 2] =
+    [Path::on_hosts("packet", "uring", Family::V4), Path::on_hosts("packet", "uring", Family::V6)];
+
 /// Ends that say nothing for several times as long as it takes to miss one that has vanished: both are asked, both
-/// answer, and the stream is as good as new. That is a pod that answers after two hours, with a shorter hour.
+/// answer in time, and the stream is as good as new.
 #[test]
 fn silent_ends_are_asked_and_stay() {
-    /// One that does not answer is given up after four seconds.
-    const ASK: [&str; 6] =
-        ["--tcp-keepalive-idle", "2s", "--tcp-keepalive-interval", "1s", "--tcp-keepalive-probes", "2"];
     const SILENCE: Duration = Duration::from_secs(7);
-    let paths = [Family::V4, Family::V6].map(|family| Path::on_hosts("packet", "uring", family));
-    if paths.iter().any(|path| path.is_missing()) {
+    if PACKET.iter().any(|path| path.is_missing()) {
         return;
     }
-    let worlds = paths.map(|path| World::Gateway(Bridge::start(path, |gateway| gateway.args(ASK)).unwrap()));
+    let worlds = PACKET.map(|path| World::Gateway(Bridge::start(path, |gateway| gateway.args(IMPATIENT)).unwrap()));
     let streams: Vec<_> = worlds.iter().map(World::stream).collect();
     let heard = |world: &World| {
         let hosts = world.hosts();
@@ -147,5 +151,67 @@ fn silent_ends_are_asked_and_stay() {
         assert!(asked.iter().all(|&segments| segments >= 2), "{asked:?} segments");
         converse(&ends, 55, 100_000);
         part(ends);
+    }
+}
+
+/// The host of one end has forgotten the stream, and the other end waits for it. Nobody says anything but the gateway,
+/// whose question is answered by a reset.
+#[test]
+fn a_forgotten_stream_of_silent_ends_is_found_by_a_question() {
+    if is_missing(&[Need::Program("nft")]) || PACKET.iter().any(|path| path.is_missing()) {
+        return;
+    }
+    for path in PACKET {
+        for side in ["client", "upstream"] {
+            let bridge = Bridge::start(path, |gateway| gateway.args(IMPATIENT)).unwrap();
+            let ends = bridge.stream().unwrap();
+            converse(&ends, 56, 1000);
+            let hosts = bridge.hosts();
+            let (lost, mut left, host) = match side {
+                "client" => (ends.client, ends.pod, &hosts.client),
+                _ => (ends.pod, ends.client, &hosts.pod),
+            };
+            forget(host, lost);
+            assert_eq!(left.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset, "{path:?}, {side}");
+            let closed = |record: &serde_json::Value| record["message"] == "stream closed";
+            let line = bridge.gateway.logged("the close line", PATIENCE, closed).unwrap();
+            assert_eq!((&line["reason"], &line["side"]), (&"rst".into(), &side.into()), "{path:?}: {line}");
+            none_left(&bridge);
+        }
+    }
+}
+
+/// The pod ends its streams first, so that its host remembers each for a minute (TIME_WAIT). The gateway has one port,
+/// and dials from it again at once: the new connection is none that the pod's host takes for the old one, nor does it
+/// get anything of it.
+#[test]
+fn a_port_that_the_pods_host_remembers_is_dialled_from_again() {
+    const PORT: u16 = 61_000;
+    if is_missing(&[Need::Program("ss")]) || PACKET.iter().any(|path| path.is_missing()) {
+        return;
+    }
+    for path in PACKET {
+        let bridge = Bridge::start(path, |gateway| gateway.args(["--packet-ports", "61000-61000"])).unwrap();
+        let pod = &bridge.hosts().pod;
+        for seed in 57..60 {
+            let Ends { mut client, pod: mut end } = bridge.stream().unwrap();
+            assert_eq!(end.peer_addr().unwrap().port(), PORT, "{path:?}");
+            let id = bridge.gateway.streams().unwrap()[0]["id"].clone();
+            let ends = Ends { client: client.try_clone().unwrap(), pod: end.try_clone().unwrap() };
+            converse(&ends, seed, 100_000);
+            end.shutdown(Shutdown::Write).unwrap();
+            assert_eq!(client.read(&mut [0]).unwrap(), 0);
+            client.shutdown(Shutdown::Write).unwrap();
+            assert_eq!(end.read(&mut [0]).unwrap(), 0);
+            none_left(&bridge);
+            let closed = |record: &serde_json::Value| record["message"] == "stream closed" && record["stream"] == id;
+            let line = bridge.gateway.logged("the close line", PATIENCE, closed).unwrap();
+            assert_eq!((&line["reason"], &line["side"]), (&"fin".into(), &"upstream".into()), "{path:?}: {line}");
+            let remembered = pod.run("ss", &["-tanH", "state", "time-wait"]).unwrap();
+            assert!(remembered.contains(&format!(":{PORT}")), "{path:?}: {remembered}");
+        }
+        let again = [("reason", "port")];
+        let refused = bridge.gateway.metric("gateway_stream_promotions_refused_total", &again).unwrap();
+        assert_eq!(refused, 0.0, "{path:?}");
     }
 }

@@ -91,6 +91,33 @@ fn the_limits_of_the_new_gateway_hold_for_the_streams_of_the_old_one() {
     }
 }
 
+/// The next gateway's clock is two hours ahead (time_namespaces(7)), as in a container that was restored elsewhere. The
+/// program in the kernel goes by the kernel's, and so does whoever looks for silence.
+#[test]
+fn a_gateway_whose_clock_was_set_otherwise_is_as_patient_as_any() {
+    const AHEAD: [&str; 4] = ["unshare", "--time", "--monotonic", "7200"];
+    const IMPATIENT: [&str; 6] =
+        ["--tcp-keepalive-idle", "1s", "--tcp-keepalive-interval", "1s", "--tcp-keepalive-probes", "1"];
+    /// Several times as long as it takes to give up an end that does not answer.
+    const SILENCE: Duration = Duration::from_secs(5);
+    let Some(site) = Site::on_this_machine() else { return };
+    if is_missing(&[Need::Program("unshare")]) {
+        return;
+    }
+    let mut first = site.gateway(&IMPATIENT);
+    let mut ends = site.stream(&first);
+    exchange(&mut ends, 1);
+    kill(&mut first);
+    let second = site.builder(&IMPATIENT).through(AHEAD).start().unwrap();
+    gateway_tests::wait::pause(SILENCE);
+    let stream = listed(&second, &ends).unwrap();
+    for name in ["age_seconds", "idle_seconds"] {
+        assert!((4.0..3600.0).contains(&stream[name].as_f64().unwrap()), "{stream}");
+    }
+    exchange(&mut ends, 2);
+    part(ends);
+}
+
 #[test]
 fn a_sandbox_that_left_the_table_meanwhile_loses_its_streams() {
     let Some(site) = Site::on_this_machine() else { return };

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use super::builds::OtherBuild;
 use super::*;
 
 #[test]
@@ -47,11 +48,14 @@ fn flush_takes_everything_out_and_says_so() {
     assert_eq!(ends.client.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
 }
 
-/// A gateway of another version has laid its maps out otherwise.
+/// A gateway of another version has laid its maps out otherwise, and has another program: its directory is renamed
+/// here, since there is one layout in this repository, but its program is really another one. Both are on the
+/// interface.
 #[test]
 fn streams_of_another_version_go_on_beside_those_of_this_one() {
     let Some(site) = Site::on_this_machine() else { return };
-    let mut old = site.gateway(&[]);
+    let build = OtherBuild::new();
+    let mut old = site.builder(&[]).program(build.program()).start().unwrap();
     let mut streams = [site.stream(&old)];
     exchange(&mut streams[0], 1);
     kill(&mut old);
@@ -124,4 +128,21 @@ fn streams_beyond_the_ports_are_carried_as_well() {
     until("the others to be refused", PATIENCE, || (refused() == MORE as f64).then_some(())).unwrap();
     ends.iter_mut().for_each(|ends| exchange(ends, 1));
     assert_eq!(gateway.metric("gateway_streams_open", &[("engine", "packet")]).unwrap(), PORTS as f64);
+}
+
+/// Gateways that share the ports and not what is known of them: a pod does not answer a SYN on a connection that it has.
+#[test]
+fn a_port_of_a_gateway_with_another_folder_costs_one_attempt() {
+    const PORTS: [&str; 2] = ["--packet-ports", "61002-61003"];
+    let Some(site) = Site::on_this_machine() else { return };
+    let first = site.gateway(&PORTS);
+    let mut theirs = [site.stream(&first), site.stream(&first)];
+    let other = Site { pod: site.pod.try_clone().unwrap(), state: Arc::default() };
+    let second = other.gateway(&PORTS);
+    let client = TcpStream::connect(second.addr()).unwrap();
+    let mut ours = establish(client, &site.pod, second.addr(), SANDBOX, b"", b"").unwrap();
+    let dials = |outcome| second.metric("gateway_upstream_dials_total", &[("outcome", outcome)]).unwrap();
+    assert_eq!((dials("timeout"), dials("connected")), (1.0, 1.0));
+    exchange(&mut ours, 1);
+    theirs.iter_mut().for_each(|ends| exchange(ends, 2));
 }

@@ -243,7 +243,7 @@ impl Splicer {
     }
 
     /// Ports from which `endpoint` can be dialled so that the connection may be spliced, one after another; it may have
-    /// more again after a `None`, which says that all are taken. There is no iterator where there is no route.
+    /// more after a `None`, which says that those looked at are taken. There is no iterator where there is no route.
     #[must_use]
     pub fn ports(&self, endpoint: SocketAddr) -> Option<impl Iterator<Item = u16>> {
         let local = ports::local_address(endpoint)?;

@@ -71,7 +71,7 @@ impl Inbox {
     ) -> Result<Option<RequestHead>, ReadHeadError> {
         if self.bytes.is_empty() {
             let socket = self.socket.clone();
-            let mut first = pin!(tokio::time::timeout(idle, self.receive()));
+            let mut first = pin!(tokio::time::timeout(idle, self.receive(ChunkSize::Small)));
             let first = tokio::select! {
                 biased;
                 first = &mut first => first,
@@ -87,7 +87,7 @@ impl Inbox {
             }
         }
         let deadline = Instant::now() + limit;
-        let reading = self.head(limits, |bytes| parse::request(bytes, limits));
+        let reading = self.head(limits, ChunkSize::Small, |bytes| parse::request(bytes, limits));
         match tokio::time::timeout_at(deadline, reading).await {
             Ok(head) => head.map(Some),
             Err(_) => Err(ReadHeadError::Late),
@@ -100,12 +100,15 @@ impl Inbox {
         context: ResponseContext,
         limits: &HeadLimits,
     ) -> Result<ResponseHead, ReadHeadError> {
-        self.head(limits, |bytes| parse::response(bytes, context, limits)).await
+        // What a response begins with often comes in one piece with its head. Received in one piece, it costs one send
+        // and wakes the client once.
+        self.head(limits, ChunkSize::Large, |bytes| parse::response(bytes, context, limits)).await
     }
 
     async fn head<H>(
         &mut self,
         limits: &HeadLimits,
+        size: ChunkSize,
         parse: impl Fn(&[u8]) -> Result<Progress<H>, HeadError>,
     ) -> Result<H, ReadHeadError> {
         // A head is looked at again only when a line has ended or a limit may be exceeded: a sender of single bytes
@@ -122,7 +125,7 @@ impl Inbox {
                 }
             }
             let before = self.bytes.len();
-            let ended = match self.receive().await {
+            let ended = match self.receive(size).await {
                 Ok(Some(())) => None,
                 Ok(None) => Some(io::ErrorKind::UnexpectedEof.into()),
                 Err(error) => Some(error),
@@ -137,8 +140,8 @@ impl Inbox {
     }
 
     /// Appends what arrives next; `None` at the end.
-    async fn receive(&mut self) -> io::Result<Option<()>> {
-        let chunk = self.socket.recv(ChunkSize::Small).await?;
+    async fn receive(&mut self, size: ChunkSize) -> io::Result<Option<()>> {
+        let chunk = self.socket.recv(size).await?;
         Ok(chunk.map(|chunk| self.bytes.extend_from_slice(&chunk)))
     }
 

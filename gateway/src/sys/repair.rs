@@ -3,8 +3,11 @@
 //! A socket in repair mode (`TCP_REPAIR`, Linux 3.5) tells the next sequence number of each queue, and its close sends
 //! nothing (`__tcp_close` disconnects it instead).
 
+use std::fs;
 use std::io;
 use std::os::fd::AsFd;
+use std::sync::LazyLock;
+use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::SockRef;
@@ -154,12 +157,55 @@ pub fn wait_for_packets() -> io::Result<()> {
     Ok(())
 }
 
-/// Now, on the clock with which the programs note when packets came: nanoseconds of CLOCK_MONOTONIC_COARSE.
+/// How long `then_ns` is ago on the clock of [`now_ns`]; no time for what is yet to come. A time from before the
+/// clock's beginning is below zero, and as long ago as that says.
+#[must_use]
+pub fn since(then_ns: u64) -> Duration {
+    Duration::from_nanos(now_ns().wrapping_sub(then_ns).cast_signed().try_into().unwrap_or(0))
+}
+
+/// Now, on the clock with which the programs note when packets came: nanoseconds of CLOCK_MONOTONIC_COARSE, as the
+/// kernel counts them itself.
 #[must_use]
 pub fn now_ns() -> u64 {
+    /// By how much this process's clock is ahead of the kernel's. It never changes (time_namespaces(7)).
+    static AHEAD: LazyLock<u64> =
+        LazyLock::new(|| ahead_ns(&fs::read_to_string("/proc/self/timens_offsets").unwrap_or_default()).unwrap_or(0));
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the system call writes one `timespec`, and that is what it gets.
     let _never_fails = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &raw mut now) };
     let number = |part: i64| u64::try_from(part).unwrap_or(0);
-    number(now.tv_sec) * 1_000_000_000 + number(now.tv_nsec)
+    (number(now.tv_sec) * SECOND_NS + number(now.tv_nsec)).wrapping_sub(*AHEAD)
+}
+
+const SECOND_NS: u64 = 1_000_000_000;
+
+/// Reads the offsets of a time namespace, which programs do not see: `monotonic 86400 0` are seconds and nanoseconds.
+/// Of one that is behind it is the complement.
+fn ahead_ns(offsets: &str) -> Option<u64> {
+    let monotonic = offsets.lines().find_map(|line| line.strip_prefix("monotonic"))?;
+    let mut words = monotonic.split_ascii_whitespace();
+    let (seconds, nanoseconds): (i64, u64) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+    Some(seconds.cast_unsigned().wrapping_mul(SECOND_NS).wrapping_add(nanoseconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_was_set_otherwise_is_set_right() {
+        assert_eq!(ahead_ns("monotonic           0         0\nboottime            0         0\n"), Some(0));
+        assert_eq!(ahead_ns("monotonic        7200         5\n"), Some(7200 * SECOND_NS + 5));
+        assert_eq!(ahead_ns("monotonic          -1         0\n").map(u64::wrapping_neg), Some(SECOND_NS));
+        // As before Linux 5.6.
+        assert_eq!(ahead_ns(""), None);
+    }
+
+    #[test]
+    fn what_was_is_ago_and_what_comes_is_not() {
+        assert!(since(now_ns()) < Duration::from_secs(60));
+        assert!(since(now_ns().wrapping_sub(7200 * SECOND_NS)) >= Duration::from_secs(7200));
+        assert_eq!(since(now_ns().wrapping_add(60 * SECOND_NS)), Duration::ZERO);
+    }
 }

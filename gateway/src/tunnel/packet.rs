@@ -16,12 +16,15 @@
 //!
 //! There is no way back: a stream that was spliced stays so.
 
+mod asked;
 mod ending;
 mod errors;
 pub mod icmp;
+mod ip;
 mod keeper;
 mod label;
 mod numbers;
+mod segment;
 
 use std::io;
 use std::net::SocketAddr;

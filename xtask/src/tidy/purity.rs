@@ -23,6 +23,8 @@ const PURE: &[&str] = &[
     "route/",
     "tunnel/half_close.rs",
     "tunnel/packet/icmp.rs",
+    "tunnel/packet/ip.rs",
+    "tunnel/packet/segment.rs",
 ];
 
 /// What does I/O, waits or draws lots. The address types of `std::net` are values and fine.

@@ -64,7 +64,7 @@ impl Grace {
 }
 
 fn clear(way: &Way<AtomicU64>) {
-    let Way { timestamp_add, packets, dropped, passed, fin, end_ns, reset, mtu, state, .. } = way;
-    let words = [timestamp_add, packets, dropped, passed, fin, end_ns, reset, mtu, state];
+    let Way { asked, timestamp_add, packets, dropped, passed, fin, end_ns, reset, mtu, state, .. } = way;
+    let words = [asked, timestamp_add, packets, dropped, passed, fin, end_ns, reset, mtu, state];
     words.iter().for_each(|word| word.store(0, Ordering::Relaxed));
 }

@@ -3,7 +3,7 @@
 //! ```text
 //! /sys/fs/bpf/splicegate           --state-dir
 //!   net-1                          a network namespace, by its cookie: interfaces and addresses are its own
-//!     abi-4                        all that agrees on one layout
+//!     abi-5                        all that agrees on one layout
 //!       WAYS LABELS ...            the maps
 //!       packet_ingress             the program
 //!       links/7                    its link to the interface with this number

@@ -80,7 +80,7 @@ impl Spliced<'_> {
 
     fn tell(&self, error: &NetworkError) {
         let packet = error.packet(error.destination.ip());
-        if let Err(error) = self.pair.splicer().sender().send_packet(&packet, error.source.ip()) {
+        if let Err(error) = self.pair.splicer().sender().send(&packet, error.source.ip()) {
             tracing::debug!(%error, "an error could not be passed on");
         }
     }

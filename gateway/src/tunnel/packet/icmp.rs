@@ -3,10 +3,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use super::ip::{self, TCP};
+
 const ICMP: u8 = 1;
-const TCP: u8 = 6;
 const ICMPV6: u8 = 58;
-const HOPS: u8 = 64;
 
 /// Destination unreachable, a packet that was too long among it, and time exceeded (RFC 792).
 const KINDS_V4: [u8; 2] = [3, 11];
@@ -80,55 +80,22 @@ impl NetworkError {
         let segment =
             [&self.source.port().to_be_bytes()[..], &self.destination.port().to_be_bytes(), &self.seq.to_be_bytes()]
                 .concat();
-        let quoted = [ip_header(self.source.ip(), self.destination.ip(), TCP, segment.len()), segment].concat();
+        let quoted = [ip::header(self.source.ip(), self.destination.ip(), TCP, segment.len()), segment].concat();
         let mut message = [&self.kind[..], &[0, 0], &self.detail, &quoted].concat();
         let to = self.source.ip();
-        let pseudo = if to.is_ipv4() { Vec::new() } else { pseudo_header(from, to, message.len()) };
-        let sum = checksum(&[pseudo, message.clone()].concat());
+        let (protocol, sum) = if to.is_ipv4() {
+            (ICMP, ip::checksum(&message))
+        } else {
+            (ICMPV6, ip::checksum_between(from, to, ICMPV6, &message))
+        };
         message[2..4].copy_from_slice(&sum.to_be_bytes());
-        let protocol = if to.is_ipv4() { ICMP } else { ICMPV6 };
-        [ip_header(from, to, protocol, message.len()), message].concat()
+        [ip::header(from, to, protocol, message.len()), message].concat()
     }
 }
 
 /// Bytes of an IPv4 header.
 fn header_len(packet: &[u8]) -> Option<usize> {
     Some(usize::from(packet.first()? & 0x0f) * 4)
-}
-
-/// RFC 791 section 3.1, or RFC 8200 section 3, before `len` bytes.
-fn ip_header(source: IpAddr, destination: IpAddr, protocol: u8, len: usize) -> Vec<u8> {
-    let is_v4 = source.is_ipv4();
-    let [high, low] = u16::try_from(if is_v4 { 20 + len } else { len }).expect("an error is short").to_be_bytes();
-    let head: &[u8] = if is_v4 {
-        &[0x45, 0, high, low, 0, 0, 0x40, 0, HOPS, protocol, 0, 0]
-    } else {
-        &[0x60, 0, 0, 0, high, low, protocol, HOPS]
-    };
-    [head, &octets(source), &octets(destination)].concat()
-}
-
-/// RFC 4443 section 2.3.
-fn pseudo_header(source: IpAddr, destination: IpAddr, len: usize) -> Vec<u8> {
-    let len = u32::try_from(len).expect("an error is short").to_be_bytes();
-    [&octets(source)[..], &octets(destination), &len, &[0, 0, 0, ICMPV6]].concat()
-}
-
-/// RFC 1071.
-fn checksum(bytes: &[u8]) -> u16 {
-    let mut sum: u32 =
-        bytes.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], *pair.get(1).unwrap_or(&0)]))).sum();
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    !u16::try_from(sum).expect("folded")
-}
-
-fn octets(address: IpAddr) -> Vec<u8> {
-    match address {
-        IpAddr::V4(address) => address.octets().to_vec(),
-        IpAddr::V6(address) => address.octets().to_vec(),
-    }
 }
 
 #[cfg(test)]
@@ -147,14 +114,13 @@ mod tests {
         assert_eq!((error.kind, error.detail), ([3, 4], [0, 0, 5, 20]));
         let packet = error.packet("198.51.100.1".parse().unwrap());
         assert_eq!(NetworkError::parse_v4(&packet), Some(error));
-        assert_eq!(checksum(&packet[20..]), 0);
+        assert_eq!(ip::checksum(&packet[20..]), 0);
         let error = about("[2001:db8::1]:4000", "[2001:db8:1::1]:80");
         assert_eq!((error.kind, error.detail), ([2, 0], [0, 0, 5, 20]));
         let from = "2001:db8:1::1".parse().unwrap();
         let packet = error.packet(from);
         assert_eq!(NetworkError::parse_v6(&packet[40..]), Some(error));
-        let pseudo = pseudo_header(from, error.source.ip(), packet.len() - 40);
-        assert_eq!(checksum(&[&pseudo, &packet[40..]].concat()), 0);
+        assert_eq!(ip::checksum_between(from, error.source.ip(), ICMPV6, &packet[40..]), 0);
     }
 
     #[test]

@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use gateway_common::packet::Way;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
-use super::ending::{Probes, look};
+use super::ending::look;
 use super::{Spliced, label};
 use crate::bpf::splicer::{Pair, Place, Splicer};
 use crate::config::AddressBook;
@@ -45,18 +45,26 @@ pub struct Keeper {
 
 #[derive(Default)]
 struct Streams {
-    /// By their number in the maps.
-    kept: HashMap<u32, Kept>,
+    /// Their numbers in the maps.
+    kept: HashSet<u32>,
+    /// Their places under the caps. Most gateways have none, so that a stream is no more than its number.
+    permits: HashMap<u32, Permit>,
     /// Bytes by direction that were carried under any keeper's eyes and that no process before counted.
     carried: [u64; 2],
 }
 
-/// What the maps do not know.
-#[derive(Default)]
-struct Kept {
-    /// Only where there are caps.
-    _permit: Option<Box<Permit>>,
-    probes: Probes,
+impl Streams {
+    fn enter(&mut self, number: u32, permit: Permit) {
+        if permit.is_bound() {
+            self.permits.insert(number, permit);
+        }
+        self.kept.insert(number);
+    }
+
+    fn forget(&mut self, number: u32) {
+        self.permits.remove(&number);
+        self.kept.remove(&number);
+    }
 }
 
 impl Keeper {
@@ -74,8 +82,7 @@ impl Keeper {
 
     /// Looks after a stream from now on.
     pub(in crate::tunnel) fn enter(&self, place: Place, permit: Permit) {
-        let permit = permit.is_bound().then(|| Box::new(permit));
-        self.streams().kept.insert(place.keep(), Kept { _permit: permit, ..Kept::default() });
+        self.streams().enter(place.keep(), permit);
     }
 
     /// Looks after streams of processes that are gone. `permit` counts each in.
@@ -90,8 +97,7 @@ impl Keeper {
                 self.splicer.pair(number).label().id.store(id, Ordering::Relaxed);
             }
             let permit = permit(&stream);
-            let permit = permit.is_bound().then(|| Box::new(permit));
-            self.streams().kept.insert(number, Kept { _permit: permit, ..Kept::default() });
+            self.streams().enter(number, permit);
         }
         if count > 0 {
             self.metrics.streams().adopted(count as u64);
@@ -115,6 +121,7 @@ impl Keeper {
         let mut streams = self.streams();
         let count = streams.kept.len();
         streams.kept.clear();
+        streams.permits.clear();
         self.splicer.leave();
         count
     }
@@ -127,15 +134,17 @@ impl Keeper {
     /// Looks at every stream. Called once a second.
     pub fn sweep(&self) {
         let mut streams = self.streams();
-        let numbers: Vec<u32> = streams.kept.keys().copied().collect();
+        let numbers: Vec<u32> = streams.kept.iter().copied().collect();
         numbers.into_iter().for_each(|number| self.look_at(&mut streams, number));
     }
 
     fn look_at(&self, streams: &mut Streams, number: u32) {
         // It may be another process's.
-        let Some(kept) = streams.kept.get_mut(&number) else { return };
+        if !streams.kept.contains(&number) {
+            return;
+        }
         let spliced = Spliced::of(self.splicer.pair(number));
-        let over = look(&spliced, &self.terms.keepalive, &mut kept.probes);
+        let over = look(&spliced, &self.terms.keepalive);
         let over = over.or_else(|| self.beyond_limits(spliced.pair).map(by_gateway));
         if let Some(ended) = over {
             self.end(streams, number, ended);
@@ -152,12 +161,12 @@ impl Keeper {
 
     fn end(&self, streams: &mut Streams, number: u32, ended: Ended) {
         let spliced = Spliced::of(self.splicer.pair(number));
-        if !matches!(ended.reason, Reason::Fin | Reason::Reset) {
+        if spliced.is_untold(ended) {
             spliced.reset_both();
         }
         let pair = spliced.pair;
         let packet = count(streams, pair);
-        streams.kept.remove(&number);
+        streams.forget(number);
         let label = pair.label();
         if let Some((sandbox, request_id)) = label::names(label) {
             let word = |word: &AtomicU64| word.load(Ordering::Relaxed);
@@ -203,20 +212,20 @@ impl Keeper {
     fn close_where(&self, reason: Reason, matches: impl Fn(Pair<'_>) -> bool) -> usize {
         let mut streams = self.streams();
         let numbers: Vec<u32> =
-            streams.kept.keys().copied().filter(|&number| matches(self.splicer.pair(number))).collect();
+            streams.kept.iter().copied().filter(|&number| matches(self.splicer.pair(number))).collect();
         numbers.iter().for_each(|&number| self.end(&mut streams, number, by_gateway(reason)));
         numbers.len()
     }
 
     /// What `/streams` tells of them.
     pub(in crate::tunnel) fn infos(&self) -> Vec<StreamInfo> {
-        self.streams().kept.keys().filter_map(|&number| info(self.splicer.pair(number))).collect()
+        self.streams().kept.iter().filter_map(|&number| info(self.splicer.pair(number))).collect()
     }
 
     /// Whose streams they are, of those from `book`; a sandbox is named once for each.
     pub(in crate::tunnel) fn sandboxes(&self, book: AddressBook) -> Vec<SandboxId> {
         let streams = self.streams();
-        let labels = streams.kept.keys().map(|&number| self.splicer.pair(number).label());
+        let labels = streams.kept.iter().map(|&number| self.splicer.pair(number).label());
         labels
             .filter(|label| label::book(label) == Some(book))
             .filter_map(|label| Some(label::names(label)?.0))
@@ -231,7 +240,7 @@ impl Keeper {
     /// Bytes by direction that no process before this one has counted, of streams that are over, too.
     pub(in crate::tunnel) fn carried(&self) -> [u64; 2] {
         let mut streams = self.streams();
-        let numbers: Vec<u32> = streams.kept.keys().copied().collect();
+        let numbers: Vec<u32> = streams.kept.iter().copied().collect();
         for number in numbers {
             count(&mut streams, self.splicer.pair(number));
         }

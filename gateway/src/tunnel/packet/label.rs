@@ -7,7 +7,7 @@ use gateway_common::packet::{LABEL_WORDS, Label};
 
 use crate::config::AddressBook;
 use crate::route::SandboxId;
-use crate::sys::repair::now_ns;
+use crate::sys::repair::{self, now_ns};
 use crate::tunnel::live::{Direction, StreamGuard};
 
 /// Bytes of both names together.
@@ -89,7 +89,7 @@ pub(super) fn idle(label: &Label<AtomicU64>, bytes: u64) -> Duration {
 }
 
 fn since(then_ns: &AtomicU64) -> Duration {
-    Duration::from_nanos(now_ns().saturating_sub(then_ns.load(Ordering::Relaxed)))
+    repair::since(then_ns.load(Ordering::Relaxed))
 }
 
 #[cfg(test)]

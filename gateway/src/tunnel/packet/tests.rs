@@ -1,17 +1,19 @@
-//! What a stream without sockets costs where there are very many.
+//! What a stream without sockets costs where there are very many: `cargo test -p gateway --lib hundred_thousand --
+//! --nocapture` prints it.
 
+use std::fmt;
 use std::fs;
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use aya::maps::MapData;
-use aya::programs::ProgramInfo;
+use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions};
 use gateway_tests::need::{Need, is_missing};
 use gateway_tests::state::StateDir;
 
+use super::segment::Segment;
 use super::*;
 use crate::bpf::splicer::Started;
 use crate::config::PacketConfig;
@@ -23,9 +25,12 @@ use crate::tunnel::{Engine, keep};
 
 const STREAMS: u32 = 100_000;
 
-/// Everything that an idle stream holds, in the kernel and in the process: a kibibyte, and what the allocator keeps of
-/// what streams held while they had sockets.
-const STREAM_BYTES_MAX: u64 = 1024 + 64;
+/// Everything that an idle stream holds, in the kernel and in the process, what the allocator keeps of what streams
+/// held while they had sockets included.
+const STREAM_BYTES_MAX: u64 = 1024;
+
+/// One after another, so that whatever the program needs is in the processor's cache.
+const RUNS: u32 = 1_000_000;
 
 /// The number behind a name in a file of proc(5).
 fn number(file: &str, name: &str) -> u64 {
@@ -43,32 +48,61 @@ fn own_bytes() -> u64 {
     1024 * number("/proc/self/status", "RssAnon:")
 }
 
-/// What the program takes for a segment that is none of its streams'; nothing where the kernel does not measure
-/// (sysctl kernel.bpf_stats_enabled).
-fn nanoseconds_per_run(program: &Path) -> Option<u64> {
-    const ROUNDS: usize = 20_000;
-    let program = ProgramInfo::from_pin(program).unwrap().fd().unwrap();
-    let spent = || ["run_time_ns:", "run_cnt:"].map(|name| of_descriptor(&program, name));
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    let (mut server, _) = listener.accept().unwrap();
-    let before = spent();
-    for _ in 0..ROUNDS {
-        client.write_all(b"x").unwrap();
-        server.read_exact(&mut [0]).unwrap();
-    }
-    let after = spent();
-    (after[0] - before[0]).checked_div(after[1] - before[1])
+/// The client of a stream, and the gateway's end of its connection.
+fn client_ends(number: u32) -> [SocketAddr; 2] {
+    let [_, high, middle, low] = number.to_be_bytes();
+    [SocketAddr::from(([10, high, middle, low], 40_000)), "192.0.2.1:8080".parse().unwrap()]
 }
 
-/// A stream of a client of its own, which was just spliced.
+/// What the program takes, in nanoseconds, for a segment of none of the streams and for one of a stream.
+struct Costs {
+    miss: u64,
+    hit: u64,
+}
+
+impl fmt::Display for Costs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ns where it is none of theirs, {} where it is", self.miss, self.hit)
+    }
+}
+
+/// The program, run by the kernel for packets that nobody has sent (`BPF_PROG_TEST_RUN`).
+struct Bench(SchedClassifier);
+
+impl Bench {
+    /// Nanoseconds for a segment of the stream with this number, with timestamps and no bytes. Rewritten it is the same
+    /// again, but for the timestamps, so that each run has a segment of the stream.
+    fn run(&self, number: u32, repeat: u32) -> u64 {
+        let [source, destination] = client_ends(number);
+        let segment = Segment { source, destination, seq: 0, ack: 0, reset: false, timestamp: Some(7) };
+        // The Ethernet header that the loopback interface has: no addresses, and the protocol.
+        let packet = [&[0; 12], &[0x08, 0x00][..], &segment.packet()].concat();
+        let options = TestRunOptions { data_in: Some(&packet), repeat, ..TestRunOptions::default() };
+        u64::try_from(self.0.test_run(options).unwrap().duration.as_nanos()).unwrap()
+    }
+
+    /// One packet again and again.
+    fn costs(&self) -> Costs {
+        Costs { miss: self.run(u32::MAX, RUNS), hit: self.run(0, RUNS) }
+    }
+
+    /// Each packet is about another stream than the last, and nothing of it is in the processor's cache. The clock that
+    /// measures a single run is in it, and what the cache lost to the system call before.
+    fn cold_costs(&self) -> Costs {
+        /// Odd, so that its multiples go round all numbers below a power of two.
+        const STRIDE: u32 = 40_503;
+        const NUMBERS: u32 = STREAMS.next_power_of_two();
+        let mixed = || (0..NUMBERS).map(|step| step.wrapping_mul(STRIDE) % NUMBERS).filter(|&number| number < STREAMS);
+        let mean = |first| mixed().map(|number| self.run(first + number, 1)).sum::<u64>() / u64::from(STREAMS);
+        Costs { miss: mean(NUMBERS), hit: mean(0) }
+    }
+}
+
+/// A stream of a client of its own, which was just spliced: entered by the code that enters all.
 fn splice_one(live: &Arc<LiveStreams>, splicer: &Arc<Splicer>, number: u32) {
-    let [_, high, middle, low] = number.to_be_bytes();
-    let client = SocketAddr::from(([10, high, middle, low], 40_000));
-    let gateway_to_client = "192.0.2.1:8080".parse().unwrap();
-    let pod = SocketAddr::from(([198, 51, 100, u8::try_from(number % 250).unwrap()], 6080));
-    let port = 61_000 + u16::try_from(number / 250).unwrap();
-    let gateway_to_pod = SocketAddr::from(([192, 0, 2, 1], port));
+    let [client, gateway_to_client] = client_ends(number);
+    // The same ends once more, so that a packet is rewritten into itself.
+    let [gateway_to_pod, pod] = [client, gateway_to_client];
     let sandbox = number.to_string().parse().unwrap();
     let permit = live.admit(client.ip(), &sandbox).unwrap();
     let mut stream = live.open(permit, 0, client, (pod, None), Engine::Copy);
@@ -111,10 +145,12 @@ fn a_hundred_thousand_streams_cost_a_kibibyte_each() {
 
     let files = || state.files().into_iter().map(|file| state.path().join(file));
     let program = files().find(|path| path.ends_with("packet_ingress")).unwrap();
-    let alone = nanoseconds_per_run(&program);
+    let bench = Bench(SchedClassifier::from_pin(&program).unwrap());
+    splice_one(&live, &splicer, 0);
+    let alone = bench.costs();
     let before = own_bytes();
     let begun = Instant::now();
-    (0..STREAMS).for_each(|number| splice_one(&live, &splicer, number));
+    (1..STREAMS).for_each(|number| splice_one(&live, &splicer, number));
     let entering = begun.elapsed() / STREAMS;
     let own = own_bytes().saturating_sub(before);
     let begun = Instant::now();
@@ -131,8 +167,14 @@ fn a_hundred_thousand_streams_cost_a_kibibyte_each() {
         each(kernel),
         each(own)
     );
-    let crowded = nanoseconds_per_run(&program);
-    println!("a packet of none costs {crowded:?} ns, and {alone:?} where there are none");
+    let (crowded, cold) = (bench.costs(), bench.cold_costs());
+    println!("a packet costs {alone}, beside one stream");
+    println!("a packet costs {crowded}, among {STREAMS} streams; {cold}, each time of another stream");
+    for number in [0, STREAMS - 1] {
+        let [client, gateway] = client_ends(number);
+        let (pair, direction) = splicer.find(client, gateway).unwrap();
+        assert!(pair.way(direction).packets.load(Ordering::Relaxed) > 0, "stream {number}");
+    }
     assert_eq!(live.len(), STREAMS as usize);
     assert!(each(kernel + own) <= STREAM_BYTES_MAX, "{} bytes", each(kernel + own));
 }
