@@ -158,7 +158,7 @@ pub(super) struct Pool {
     small: Group,
     large: Group,
     /// Signalled when a chunk comes back, for receives that found none.
-    pub(super) returned: Notify,
+    returned: Notify,
 }
 
 impl Pool {
@@ -193,9 +193,12 @@ impl Pool {
         }
     }
 
-    /// Whether a chunk of that size is free.
-    pub(super) fn has_free(&self, size: ChunkSize) -> bool {
-        self.group(size).free_count.get() > 0
+    /// Waits until a chunk may be free, if none of that size is.
+    pub(super) async fn room(&self, size: ChunkSize) {
+        if self.group(size).free_count.get() == 0 {
+            // Chunks come back on this thread alone, so none does between the look and the wait.
+            self.returned.notified().await;
+        }
     }
 
     /// Takes over the chunk that the kernel filled with `len` bytes.

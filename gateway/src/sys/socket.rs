@@ -3,7 +3,7 @@
 mod arrivals;
 
 use std::cell::Cell;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::pin::pin;
@@ -13,8 +13,8 @@ use std::time::Duration;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, Shutdown, recv, send, shutdown};
 use socket2::SockRef;
+use tokio::io::Ready;
 use tokio::io::unix::AsyncFd;
-use tokio::io::{Interest, Ready};
 
 use super::driver::{Driver, Means};
 use super::pipe::Pipe;
@@ -41,6 +41,13 @@ impl AsRawFd for Fd {
             Self::Polled(fd) => fd.as_raw_fd(),
         }
     }
+}
+
+/// What epoll tells of a socket.
+#[derive(Debug, Clone, Copy)]
+enum Edge {
+    Readable,
+    Writable,
 }
 
 /// A connection. Clones are the same connection; the descriptor closes with the last clone and the last operation.
@@ -103,7 +110,6 @@ impl Socket {
         };
         let mut interrupt = pin!(interrupt);
         loop {
-            let returned = ring.pool.returned.notified();
             let mut receiving = ring.recv(&self.fd, size, self.drained.get());
             let received = tokio::select! {
                 biased;
@@ -118,32 +124,26 @@ impl Socket {
                     received
                 }
             };
-            if let Some(received) = self.received(ring, received, size, returned).await? {
-                return Ok(received);
+            match self.received(received)? {
+                Some(received) => return Ok(received),
+                None => ring.pool.room(size).await,
             }
         }
     }
 
     async fn recv_ring(&self, ring: &Rc<Ring>, size: ChunkSize) -> io::Result<Option<Chunk>> {
         loop {
-            let returned = ring.pool.returned.notified();
             let received = ring.recv(&self.fd, size, self.drained.get()).await;
-            match self.received(ring, received, size, returned).await? {
+            match self.received(received)? {
                 Some(Received::Chunk(chunk)) => return Ok(Some(chunk)),
                 Some(Received::End) => return Ok(None),
-                Some(Received::Nothing) | None => {}
+                Some(Received::Nothing) | None => ring.pool.room(size).await,
             }
         }
     }
 
-    /// What a receive on the ring came to; `None` where it is to be made again.
-    async fn received(
-        &self,
-        ring: &Rc<Ring>,
-        completed: Completed,
-        size: ChunkSize,
-        returned: impl Future<Output = ()>,
-    ) -> io::Result<Option<Received>> {
+    /// What a receive on the ring came to; `None` where it is to be made again, once there is room.
+    fn received(&self, completed: Completed) -> io::Result<Option<Received>> {
         match completed.result {
             Ok(0) => Ok(Some(Received::End)),
             Ok(_) => {
@@ -153,9 +153,6 @@ impl Socket {
             Err(error) => match error.raw_os_error() {
                 Some(libc::ENOBUFS) => {
                     self.drained.set(false);
-                    if !ring.pool.has_free(size) {
-                        returned.await;
-                    }
                     Ok(None)
                 }
                 Some(libc::EINTR) => Ok(None),
@@ -166,15 +163,14 @@ impl Socket {
 
     async fn recv_polled(&self, pool: &Rc<Pool>, size: ChunkSize) -> io::Result<Option<Chunk>> {
         loop {
-            let returned = pool.returned.notified();
             let Some(chunk) = pool.take(size) else {
-                returned.await;
+                pool.room(size).await;
                 continue;
             };
             match self.recv_once(chunk)? {
                 Some(Received::Chunk(chunk)) => return Ok(Some(chunk)),
                 Some(Received::End) => return Ok(None),
-                Some(Received::Nothing) => self.ready(Interest::READABLE).await.map(drop)?,
+                Some(Received::Nothing) => self.ready(Edge::Readable).await.map(drop)?,
                 None => {}
             }
         }
@@ -220,7 +216,8 @@ impl Socket {
         }
         let rest = chunk[sent..].to_vec();
         drop(chunk);
-        self.send_bytes(rest).await.map(drop)
+        // Apart, since every stream has room for this future, and only a stalled one needs it.
+        Box::pin(self.send_bytes(rest)).await.map(drop)
     }
 
     /// Sends all of `bytes` and returns the vector for further use, emptied.
@@ -245,7 +242,7 @@ impl Socket {
                 Ok(count) => offset += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.ready(Interest::WRITABLE).await.map(drop)?;
+                    self.ready(Edge::Writable).await.map(drop)?;
                 }
                 Err(error) => return Err(error),
             }
@@ -265,7 +262,7 @@ impl Socket {
                 // A poll that fails leaves nothing to wait for either.
                 ring.poll(&self.fd, libc::POLLRDHUP).await;
             }
-            Means::Epoll(_) => while self.ready(Interest::READABLE).await.is_ok_and(|ready| !ready.is_read_closed()) {},
+            Means::Epoll(_) => while self.ready(Edge::Readable).await.is_ok_and(|ready| !ready.is_read_closed()) {},
         }
     }
 
@@ -288,15 +285,19 @@ impl Socket {
     pub async fn writable(&self) -> io::Result<()> {
         match &self.driver.means {
             Means::Ring(ring) => ring.poll(&self.fd, libc::POLLOUT).await.result.map(drop),
-            Means::Epoll(_) => self.ready(Interest::WRITABLE).await.map(drop),
+            Means::Epoll(_) => self.ready(Edge::Writable).await.map(drop),
         }
     }
 
     /// Waits for epoll's next edge. Every caller has tried the system call first, so what was there before is not
-    /// missed.
-    async fn ready(&self, interest: Interest) -> io::Result<Ready> {
+    /// missed. Only one task waits for each kind, so tokio's place for one waker does, and the future stays small.
+    async fn ready(&self, edge: Edge) -> io::Result<Ready> {
         let Fd::Polled(fd) = &*self.fd else { return Err(io::ErrorKind::Unsupported.into()) };
-        let mut guard = fd.ready(interest).await?;
+        let mut guard = poll_fn(|context| match edge {
+            Edge::Readable => fd.poll_read_ready(context),
+            Edge::Writable => fd.poll_write_ready(context),
+        })
+        .await?;
         let ready = guard.ready();
         guard.clear_ready();
         Ok(ready)

@@ -163,13 +163,15 @@ async fn pump(sides: &Sides, direction: Direction, behind: Vec<u8>, stream: &Str
     }
     match sides.user_engine() {
         UserEngine::Copy => copy::pump(sides, direction, stream, pause).await,
-        UserEngine::Splice => splice::pump(sides, direction, stream, pause).await,
+        // Apart: it is the larger one, and no stream of the other engines is to have room for it.
+        UserEngine::Splice => Box::pin(splice::pump(sides, direction, stream, pause)).await,
     }
 }
 
 /// Reads what can no longer be delivered, until its sender ends too.
 pub(super) async fn discard(from: &Socket) -> PumpEnd {
-    let reading = async { while matches!(from.recv(ChunkSize::Small).await, Ok(Some(_))) {} };
+    // Apart, since every stream has room for this future, and few need it.
+    let reading = Box::pin(async { while matches!(from.recv(ChunkSize::Small).await, Ok(Some(_))) {} });
     // Out of time or at an end, the direction is over either way.
     let _in_time = tokio::time::timeout(UNDELIVERABLE_LINGER, reading).await.is_ok();
     PumpEnd::Ended(DirectionEnd::Undeliverable)

@@ -2,9 +2,7 @@
 
 use std::io;
 
-use tokio::io::Interest;
-
-use super::Socket;
+use super::{Edge, Socket};
 use crate::sys::driver::Means;
 use crate::sys::ring::Submitted;
 
@@ -40,7 +38,7 @@ impl Arrivals<'_> {
                 }
                 told.result.map(drop)
             }
-            Means::Epoll(_) => socket.ready(Interest::READABLE).await.map(drop),
+            Means::Epoll(_) => socket.ready(Edge::Readable).await.map(drop),
         }
     }
 }
