@@ -102,6 +102,10 @@ impl Comparison {
             if series.subject == bases[0].subject || bases[0].subject != bases[1].subject {
                 continue;
             }
+            if [series, same].iter().any(|series| series.uncarried().is_some()) {
+                self.alone.push(format!("{what}, since not both were by packet"));
+                continue;
+            }
             for (figure, samples, value) in FIGURES {
                 let values = |series: &Series| samples(series).iter().map(value).collect::<Vec<f64>>();
                 let ratios =

@@ -28,6 +28,11 @@ pub(crate) fn settle() -> Result<()> {
         Err(Errno::EPERM) => return Ok(()),
         done => done.context("make a network namespace")?,
     }
+    furnish()
+}
+
+/// Gives a network that has just been made its loopback and the choice.
+pub(crate) fn furnish() -> Result<()> {
     let up = Command::new("ip").args(["link", "set", "lo", "up"]).status().context("run ip")?;
     ensure!(up.success(), "ip cannot set up the loopback");
     fs::write(SETTING, CHOICE).with_context(|| format!("write {SETTING}"))

@@ -6,6 +6,8 @@
 //! took, which the kernel samples at every tick. A softirq runs on whatever thread it interrupts, so its time is part
 //! of the threads' too.
 
+mod idle;
+
 use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
@@ -72,7 +74,9 @@ impl<'a> Meter<'a> {
         let grown = |of: fn(&Processors) -> Duration| of(&now).saturating_sub(of(&self.processors));
         let (steal, available) = (grown(|p| p.steal), wall * now.count);
         let threads = ran(&threads(self.parties), &self.threads);
-        let cpu = available.saturating_sub(grown(|p| p.idle) + steal);
+        let precise = self.processors.clocks.as_ref().zip(now.clocks.as_ref());
+        let idle = precise.map_or_else(|| grown(|p| p.idle), |(before, now)| idle::between(before, now, wall));
+        let cpu = available.saturating_sub(idle + steal);
         Ok(Spent { wall, cpu, steal, softirq: grown(|p| p.softirq), threads, available })
     }
 }
@@ -81,16 +85,19 @@ impl<'a> Meter<'a> {
 #[derive(Debug, PartialEq, Eq)]
 struct Processors {
     count: u32,
-    /// Of all processors together.
+    /// Of all processors together, in whole ticks.
     idle: Duration,
     softirq: Duration,
     steal: Duration,
+    /// Idle time as it is, where the kernel tells it.
+    clocks: Option<Vec<idle::Clock>>,
 }
 
 impl Processors {
     fn now() -> anyhow::Result<Self> {
         let text = fs::read_to_string("/proc/stat").context("cannot read /proc/stat")?;
-        Self::parse(&text).context("/proc/stat counts no idle time")
+        let rounded = Self::parse(&text).context("/proc/stat counts no idle time")?;
+        Ok(Self { clocks: idle::clocks(usize::try_from(rounded.count)?), ..rounded })
     }
 
     /// The numbers behind `cpu` of proc_stat(5): `idle` and `iowait`, `irq` and `softirq`, `steal` are the fourth to
@@ -101,7 +108,8 @@ impl Processors {
         let [_, _, _, idle, iowait, irq, softirq, steal, ..] = numbers.ok()?[..] else { return None };
         let time = |ticks| Duration::from_millis(ticks * TICK_MILLIS);
         let count = counters.count().try_into().ok()?;
-        Some(Self { count, idle: time(idle + iowait), softirq: time(irq + softirq), steal: time(steal) })
+        let (idle, softirq, steal) = (time(idle + iowait), time(irq + softirq), time(steal));
+        Some(Self { count, idle, softirq, steal, clocks: None })
     }
 }
 
@@ -180,7 +188,7 @@ mod tests {
             "cpu  10 20 30 400 5 6 7 8 0 0\ncpu0 5 10 15 200 1 3 3 4 0 0\ncpu1 5 10 15 200 4 3 4 4 0 0\nctxt 9\n";
         let millis = Duration::from_millis;
         let (idle, softirq, steal) = (millis(4050), millis(130), millis(80));
-        assert_eq!(Processors::parse(stat), Some(Processors { count: 2, idle, softirq, steal }));
+        assert_eq!(Processors::parse(stat), Some(Processors { count: 2, idle, softirq, steal, clocks: None }));
         assert_eq!(Processors::parse("intr 5\n"), None);
     }
 

@@ -46,7 +46,7 @@ struct Options {
     #[arg(long, conflicts_with = "quick")]
     smoke: bool,
     /// Minutes that everything may take: rounds become shorter, and what there is no time for is skipped by name.
-    /// Without it 9.5 with `--quick`, otherwise 150.
+    /// Without it 9.5 with `--quick`, 8 for `limit`, otherwise 150.
     #[arg(long, value_name = "MINUTES", value_parser = minutes)]
     budget: Option<f64>,
     /// Where clients, gateway and pods are.
@@ -108,15 +108,24 @@ fn play(role: &str) -> Option<Result<()>> {
 impl Options {
     fn subjects(&self) -> Result<Vec<Box<dyn Subject>>> {
         let mut subjects = subject::all();
-        for wanted in &self.subjects {
+        let mut wanted = self.subjects.clone();
+        for wanted in &wanted {
             ensure!(subjects.iter().any(|subject| subject.name() == *wanted), "there is no subject called {wanted}");
         }
-        if !self.subjects.is_empty() {
+        if wanted.is_empty() && self.asks_for_limit() {
+            wanted.extend(scenario::LIMIT_SUBJECTS.map(str::to_owned));
+        }
+        if !wanted.is_empty() {
             // The first is what the others are compared with.
             let mut number = 0..;
-            subjects.retain(|subject| number.next() == Some(0) || self.subjects.contains(&subject.name()));
+            subjects.retain(|subject| number.next() == Some(0) || wanted.contains(&subject.name()));
         }
         Ok(subjects)
+    }
+
+    /// Whether that question is all that is asked.
+    fn asks_for_limit(&self) -> bool {
+        self.scenarios.iter().all(|scenario| scenario == scenario::LIMIT) && !self.scenarios.is_empty()
     }
 
     fn effort(&self) -> Effort {
@@ -126,15 +135,22 @@ impl Options {
             lead: Duration::from_millis(lead),
             is_quick: self.quick || self.smoke,
             streams_max: usize::MAX,
+            settle: SETTLE_MAX,
             budget: Some(Duration::from_secs_f64(60.0 * self.budget.unwrap_or(minutes))),
         };
         match (self.smoke, self.quick) {
-            (true, _) => Effort { streams_max: 64, budget: None, ..effort(2, 50, 10, 0.0) },
+            (true, _) => {
+                Effort { streams_max: 64, settle: Duration::from_secs(1), budget: None, ..effort(2, 50, 10, 0.0) }
+            }
             (_, true) => effort(5, 800, 80, 9.5),
+            _ if self.asks_for_limit() => effort(20, 600, 100, 8.0),
             _ => effort(10, 1500, 200, 150.0),
         }
     }
 }
+
+/// Three times as long as it takes where nothing holds it up.
+const SETTLE_MAX: Duration = Duration::from_secs(12);
 
 fn minutes(text: &str) -> Result<f64, String> {
     match text.parse() {

@@ -121,7 +121,8 @@ impl Subject for Peer {
         let table = (self.table)(&site, process.pid())?;
         let (addresses, leader) = (vec![site.listen], Some(process.pid()));
         let part = Part { _process: process, _parts: launch.parts, _directory: site.directory };
-        Ok(Started::Running(Running { addresses, leader, frames_on: self.frames_on, table, _parts: Box::new(part) }))
+        let (frames_on, _parts) = (self.frames_on, Box::new(part));
+        Ok(Started::Running(Running { addresses, leader, frames_on, table, engines: None, _parts }))
     }
 }
 

@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use crate::analysis::{Ratio, median};
 use crate::suite::capacity::{BOUND_MILLIS, Carried};
 use crate::suite::phase::Sample;
-use crate::suite::{CaseResult, Results, Series};
+use crate::suite::{CaseResult, Results, Series, uncarried};
 use crate::web::STAGES;
 
 pub(crate) use page::html;
@@ -85,15 +85,15 @@ pub(crate) fn markdown(results: &Results, title: &str) -> String {
     if !results.idle.is_empty() {
         memory::table(&mut out, &results.idle);
     }
-    steal(&mut out, &results.cases);
+    others(&mut out, &results.cases);
     for soaked in &results.soaked {
         let (by_idle, by_soaker) = (median(&soaked.by_idle), median(&soaked.by_soaker));
         let ratio = Ratio::of(&soaked.by_soaker, &soaked.by_idle).text();
         let _ = write!(
             out,
-            "\nCross-check, {} with 5,000 messages/s: {by_idle:.1} us of CPU per message by the kernel's idle time, \
+            "\nCross-check, {} with {:.0} messages/s: {by_idle:.1} us of CPU per message by the kernel's idle time, \
              {by_soaker:.1} us by what a soaker got: {ratio}.\n",
-            soaked.subject
+            soaked.subject, soaked.per_second
         );
     }
     out + &targets::table(results)
@@ -108,7 +108,7 @@ fn table(out: &mut String, case: &CaseResult, figures: &[Figure], samples: fn(&S
     *out += &"---:|".repeat(figures.len());
     *out += "---|\n";
     let costs = |series| samples(series).iter().map(|sample| sample.cpu_micros).collect::<Vec<f64>>();
-    for series in case.series.iter().filter(|series| !samples(series).is_empty()) {
+    for series in case.carried().filter(|series| !samples(series).is_empty()) {
         let _ = write!(out, "| {} |", series.subject);
         for (_, figure) in figures {
             let _ = write!(out, " {:.1} |", value(samples(series), figure));
@@ -117,6 +117,19 @@ fn table(out: &mut String, case: &CaseResult, figures: &[Figure], samples: fn(&S
         let ratio = || Ratio::of(&costs(series), &costs(&case.series[0])).text();
         let _ = writeln!(out, " {} |", if is_base { "1".to_owned() } else { ratio() });
     }
+    for (series, carried) in case.uncarried() {
+        let none = " |".repeat(figures.len());
+        let _ = writeln!(out, "| {} |{none} {} |", series.subject, withheld(carried));
+    }
+}
+
+/// Instead of numbers, where they would be another engine's.
+fn withheld((median, least): (f64, f64)) -> String {
+    format!(
+        "no number: `packet` carried {:.0} % of the bytes in the median phase, {:.0} % at worst",
+        100.0 * median,
+        100.0 * least
+    )
 }
 
 /// What a stream costs the machine per second, where messages are spread over streams as people would.
@@ -125,7 +138,7 @@ fn per_stream(out: &mut String, case: &CaseResult) {
         return;
     }
     *out += "\n| subject | CPU us per stream and second |\n|---|---:|\n";
-    for series in &case.series {
+    for series in case.carried() {
         let cost = value(&series.paced, |sample| sample.cpu_micros * sample.per_second / case.streams as f64);
         let _ = writeln!(out, "| {} | {cost:.1} |", series.subject);
     }
@@ -141,6 +154,10 @@ fn carried(out: &mut String, carried: &[Carried]) {
          | subject | streams | ratio | CPU us per stream and second |\n|---|---:|---|---:|\n"
     );
     for one in carried {
+        if let Some(carried) = uncarried(&one.by_packet) {
+            let _ = writeln!(out, "| {} | | {} | |", one.subject, withheld(carried));
+            continue;
+        }
         let least = if one.is_at_most { "at least " } else { "" };
         let ratio = Ratio::of(&one.streams, &direct.streams).text();
         let (streams, cost) = (median(&one.streams), median(&one.cpu_micros));
@@ -148,18 +165,22 @@ fn carried(out: &mut String, carried: &[Carried]) {
     }
 }
 
-/// What the hypervisor gave to others while it was measured; no figure has it.
-fn steal(out: &mut String, cases: &[CaseResult]) {
-    let samples = cases.iter().flat_map(|case| &case.series).flat_map(|s| s.closed.iter().chain(&s.paced));
-    let steal: Vec<f64> = samples.map(|sample| sample.steal_percent).collect();
-    if !steal.is_empty() {
-        let greatest = steal.iter().copied().fold(0.0, f64::max);
-        let _ = write!(
-            out,
-            "\nSteal, which is in no figure: {:.1} % of a processor in the median phase, {greatest:.1} % at worst.\n",
-            median(&steal)
-        );
-    }
+/// What the hypervisor gave to others while it was measured, which is in no figure, and what other programs may have
+/// taken, which is in all of them.
+fn others(out: &mut String, cases: &[CaseResult]) {
+    let phases = || cases.iter().flat_map(|case| &case.series).flat_map(|s| s.closed.iter().chain(&s.paced));
+    let mut say = |what: &str, percents: Vec<f64>| {
+        if percents.is_empty() {
+            return;
+        }
+        let greatest = percents.iter().copied().fold(0.0, f64::max);
+        let median = median(&percents);
+        let _ = write!(out, "\n{what}: {median:.1} % of a processor in the median phase, {greatest:.1} % at worst.\n");
+    };
+    say("Steal, which is in no figure", phases().map(|sample| sample.steal_percent).collect());
+    let what = "What no thread of the run took, which is interrupts of idle processors and other programs, and is in \
+                every figure";
+    say(what, phases().map(|sample| sample.rest_micros() * sample.per_second / 1e4).collect());
 }
 
 /// How long the slowest hundredth of each stage of a session took.
@@ -220,6 +241,7 @@ mod tests {
             streams: vec![streams; 5],
             cpu_micros: vec![600.0; 5],
             is_at_most,
+            by_packet: Vec::new(),
         };
         Results {
             machine: "a machine".to_owned(),
@@ -228,7 +250,12 @@ mod tests {
             cases: vec![case],
             idle: vec![idle("direct", 8_000_000, 0), idle("copy", 16_000_000, 3_000_000)],
             carried: [("direct", 2000.0, true), ("copy", 1500.0, false)].map(carried).into(),
-            soaked: vec![Soaked { subject: "direct".to_owned(), by_idle: vec![20.0; 5], by_soaker: vec![19.0; 5] }],
+            soaked: vec![Soaked {
+                subject: "direct".to_owned(),
+                per_second: 5000.0,
+                by_idle: vec![20.0; 5],
+                by_soaker: vec![19.0; 5],
+            }],
             ..Results::default()
         }
     }
@@ -238,11 +265,30 @@ mod tests {
         let text = markdown(&results(), "today");
         assert!(text.contains("| copy | 500.0 | 40.0 | 1.0 | 0.2 | 0.5 | 4.0 | 1.999 (1.998 to 2.000) |"), "{text}");
         assert!(text.contains("| direct | at least 2000 | 1.000"), "{text}");
+        // Of 20 us 18.25, a thousand times a second, and of 40 us 38.25 half as often.
+        assert!(text.contains("and is in every figure: 1.9 % of a processor in the median phase, 1.9 %"), "{text}");
         assert!(text.contains("| copy | 1500 | 0.750 (0.750 to 0.750) | 600 |"), "{text}");
         assert!(text.contains("20.0 us of CPU per message by the kernel's idle time, 19.0 us by"), "{text}");
         assert!(text.contains("| copy | 1000 | 8000 | 0 | 3000 | 0 | 11000 |"), "{text}");
         assert!(text.contains("FAILED: bulk down: a wrong byte in an answer"), "{text}");
         assert!(text.contains("Skipped: sozu: not installed"), "{text}");
+    }
+
+    #[test]
+    fn what_another_engine_carried_is_no_number_of_the_packet_engine() {
+        let mut results = results();
+        let mut packet = Series { subject: "packet".to_owned(), ..results.cases[0].series.pop().unwrap() };
+        for sample in &mut packet.closed {
+            sample.by_packet = Some(1.0);
+        }
+        results.cases[0].series.push(packet);
+        assert!(markdown(&results, "today").contains("| packet | 500.0 |"));
+        results.cases[0].series[1].closed[3].by_packet = Some(0.25);
+        let (text, page) = (markdown(&results, "today"), html(&results, "today"));
+        assert!(!text.contains("500.0"), "{text}");
+        let verdict = "no number: `packet` carried 100 % of the bytes in the median phase, 25 % at worst";
+        assert!(text.contains(&format!("| packet | | | | | | | {verdict} |")), "{text}");
+        assert!(page.contains(verdict) && !page.contains("packet: 500 ("), "{page}");
     }
 
     #[test]

@@ -16,6 +16,8 @@ pub(crate) struct Case {
     pub(crate) in_quick: bool,
     /// Whether all subjects take part with `--quick`, too, and not only [`LEADERS`].
     pub(crate) is_for_everybody: bool,
+    /// Whether it belongs to the question [`LIMIT`].
+    pub(crate) is_of_limit: bool,
 }
 
 /// Who takes part in every case: the limit, our engines, and the two that people would use instead.
@@ -32,11 +34,12 @@ const fn echo(name: &'static str, streams: usize, bytes: u32) -> Case {
         is_paced: true,
         in_quick: false,
         is_for_everybody: false,
+        is_of_limit: false,
     }
 }
 
 const fn bulk(name: &'static str, up: u32, down: u32) -> Case {
-    Case { scenario: "bulk", name, streams: 8, up, down, is_paced: false, in_quick: true, is_for_everybody: false }
+    Case { scenario: "bulk", streams: 8, up, down, is_paced: false, in_quick: true, ..of_limit(echo(name, 8, up)) }
 }
 
 const fn quick(case: Case) -> Case {
@@ -47,12 +50,16 @@ const fn for_everybody(case: Case) -> Case {
     Case { is_for_everybody: true, ..case }
 }
 
+const fn of_limit(case: Case) -> Case {
+    Case { is_of_limit: true, ..case }
+}
+
 /// In the order in which they are taken.
 pub(crate) const CASES: &[Case] = &[
-    for_everybody(quick(echo("256 B on 64 streams", 64, 256))),
+    of_limit(for_everybody(quick(echo("256 B on 64 streams", 64, 256)))),
     quick(echo("1 KiB on 64 streams", 64, 1 << 10)),
     quick(echo("16 KiB on 64 streams", 64, 16 << 10)),
-    quick(echo("256 B on 1,000 streams", 1000, 256)),
+    of_limit(quick(echo("256 B on 1,000 streams", 1000, 256))),
     quick(echo("256 B on 1 stream", 1, 256)),
     echo("16 B on 64 streams", 64, 16),
     echo("4 KiB on 64 streams", 64, 4 << 10),
@@ -108,5 +115,13 @@ pub(crate) const WEB_CASES: &[WebCase] = &[
 /// Streams at which the memory of idle ones is read.
 pub(crate) const IDLE_STREAMS: &[usize] = &[1000, 5000, 10_000, 20_000];
 
+/// A question instead of a scenario: is a stream without sockets as cheap as no gateway? It takes the cases that this
+/// is asked about, of those who are asked, in as many rounds as an answer needs.
+pub(crate) const LIMIT: &str = "limit";
+
+/// Who is asked: the limit, those who are to reach it, and those whom people would use instead.
+pub(crate) const LIMIT_SUBJECTS: [&str; 5] = ["direct", "packet", "auto", "haproxy", "nginx"];
+
 /// The names that the command line takes.
-pub(crate) const SCENARIOS: [&str; 7] = ["echo", "bulk", "vnc", "noisy", "http", "session", "idle"];
+pub(crate) const SCENARIOS: [&str; 9] =
+    ["echo", "bulk", "vnc", "noisy", "http", "session", "idle", "cross-check", LIMIT];

@@ -1,7 +1,10 @@
 //! The check of the CPU figure: whoever takes only what nobody else wants gets just the idle time.
 //!
-//! `/proc/stat` says how long processors were idle; whether to believe it, a soaker tells. It runs in the scheduler's
-//! class for that (`SCHED_IDLE`, sched(7)), one on each processor, and spins. What it got is what was left.
+//! The kernel says how long processors were idle; whether to believe it, a soaker tells. It runs in the scheduler's
+//! class for idle work (`SCHED_IDLE`, sched(7)) and in a control group that is idle work, too ([`pen`]), one on each
+//! processor, and spins. What it got is what was left.
+
+pub(crate) mod pen;
 
 use std::process::Command;
 
@@ -10,6 +13,8 @@ use gateway_tests::process::Process;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 
+use pen::Pen;
+
 /// Soakers on all processors. They end when this is dropped.
 pub(crate) struct Soaker(Vec<Process>);
 
@@ -17,12 +22,14 @@ impl Soaker {
     /// # Errors
     ///
     /// Without chrt(1), which is part of util-linux.
-    pub(crate) fn start(processors: usize) -> Result<Self> {
+    pub(crate) fn start(processors: usize, pen: &Pen) -> Result<Self> {
         let program = std::env::current_exe()?.to_string_lossy().into_owned();
         let one = |processor: usize| {
-            Process::spawn("chrt", |command: &mut Command| {
+            let process = Process::spawn("chrt", |command: &mut Command| {
                 command.args(["--idle", "0", &program, "soaker", &processor.to_string()]);
-            })
+            })?;
+            pen.add(process.pid())?;
+            anyhow::Ok(process)
         };
         Ok(Self((0..processors).map(one).collect::<Result<_>>()?))
     }

@@ -5,10 +5,13 @@ mod group;
 use std::any::Any;
 use std::net::{IpAddr, SocketAddr};
 use std::process::Command;
+use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use gateway_tests::gateway::{self, Gateway};
+use gateway_tests::wait;
 use nix::unistd::Pid;
 use serde_json::Value;
 
@@ -28,8 +31,6 @@ pub(crate) struct Scene<'a> {
     /// The server whose hash `vnc_sandboxes` has all of them, for subjects that ask one. Where there is none, those
     /// start one, or have a table.
     pub(crate) redis: Option<SocketAddr>,
-    /// Whether no other subject runs beside it.
-    pub(crate) is_alone: bool,
 }
 
 impl Scene<'_> {
@@ -48,6 +49,12 @@ pub(crate) fn sandbox_id(number: usize) -> String {
 pub(crate) trait Subject {
     /// Short, and the same in every run, since runs are compared by it.
     fn name(&self) -> String;
+
+    /// Whether it puts a program on the network's interfaces, which sees the packets of everybody there, and so costs
+    /// all of them.
+    fn sees_packets(&self) -> Result<bool> {
+        Ok(false)
+    }
 
     /// Starts it and waits until it accepts.
     ///
@@ -74,8 +81,27 @@ pub(crate) struct Running {
     pub(crate) frames_on: Option<usize>,
     /// How its table is changed while it runs, where it has one, and asks no Redis.
     pub(crate) table: Option<Table>,
+    /// Where it is to splice its streams: who moves them, by its own counters.
+    pub(crate) engines: Option<Counters>,
     /// What ends with the subject.
     pub(crate) _parts: Box<dyn Any>,
+}
+
+/// See [`Running::engines`].
+pub(crate) type Counters = Box<dyn Fn() -> Result<Engines>>;
+
+/// What the packet program has, and what everybody else has.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Engines {
+    pub(crate) packet: Held,
+    pub(crate) others: Held,
+}
+
+/// Streams that are open, and bytes that were moved since the start.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Held {
+    pub(crate) streams: f64,
+    pub(crate) bytes: f64,
 }
 
 /// Gives a sandbox another endpoint in the table of a subject that runs, sooner or later, as its operators would.
@@ -102,12 +128,12 @@ impl Running {
 /// Everything that can be measured, in the order of the tables. The first is the limit.
 pub(crate) fn all() -> Vec<Box<dyn Subject>> {
     let ours = [
-        Engine { engine: "copy", io: "uring", ports: None },
-        Engine { engine: "copy", io: "epoll", ports: None },
-        Engine { engine: "splice", io: "auto", ports: None },
-        Engine { engine: "sockmap", io: "auto", ports: None },
-        Engine { engine: "packet", io: "auto", ports: Some("61000-63267") },
-        Engine { engine: "auto", io: "auto", ports: Some("63268-65535") },
+        Engine { engine: "copy", io: "uring" },
+        Engine { engine: "copy", io: "epoll" },
+        Engine { engine: "splice", io: "auto" },
+        Engine { engine: "sockmap", io: "auto" },
+        Engine { engine: "packet", io: "auto" },
+        Engine { engine: "auto", io: "auto" },
     ];
     let mut all: Vec<Box<dyn Subject>> = vec![Box::new(Direct)];
     for engine in ours {
@@ -127,7 +153,8 @@ impl Subject for Direct {
 
     fn start(&self, scene: &Scene) -> Result<Started> {
         let addresses = scene.pods.to_vec();
-        Ok(Started::Running(Running { addresses, leader: None, frames_on: None, table: None, _parts: Box::new(()) }))
+        let (leader, frames_on, table, engines) = (None, None, None, None);
+        Ok(Started::Running(Running { addresses, leader, frames_on, table, engines, _parts: Box::new(()) }))
     }
 }
 
@@ -135,9 +162,6 @@ impl Subject for Direct {
 struct Engine {
     engine: &'static str,
     io: &'static str,
-    /// From which it dials beside others: a stream without sockets does not keep another gateway from its port.
-    /// Each has half of what an only one would have.
-    ports: Option<&'static str>,
 }
 
 impl Subject for Engine {
@@ -146,6 +170,10 @@ impl Subject for Engine {
             "auto" => self.engine.to_owned(),
             io => format!("{} {io}", self.engine),
         }
+    }
+
+    fn sees_packets(&self) -> Result<bool> {
+        Ok(matches!(self.engine, PACKET | "auto") && missing(PACKET)?.is_none())
     }
 
     fn start(&self, scene: &Scene) -> Result<Started> {
@@ -163,12 +191,52 @@ impl Subject for Engine {
         let workers = scene.workers.to_string();
         // Nobody writes a line per request.
         let quiet = ["--log-level", "info,access=off,stream=off", "--workers", &workers];
-        let ports = self.ports.filter(|_| !scene.is_alone).map(|range| ["--packet-ports", range]);
-        builder = builder.args(["--engine", self.engine, "--io", self.io]).args(quiet);
-        let gateway = builder.args(ports.into_iter().flatten()).start()?;
+        let mut gateway = builder.args(["--engine", self.engine, "--io", self.io]).args(quiet).start()?;
+        await_ready(&mut gateway)?;
         let (addresses, leader) = (vec![gateway.addr()], Some(gateway.pid()));
-        Ok(Started::Running(Running { addresses, leader, frames_on: None, table: None, _parts: Box::new(gateway) }))
+        let gateway = Rc::new(gateway);
+        let engines = self.sees_packets()?.then(|| counters(Rc::clone(&gateway)));
+        let (frames_on, table) = (None, None);
+        Ok(Started::Running(Running { addresses, leader, frames_on, table, engines, _parts: Box::new(gateway) }))
     }
+}
+
+const PACKET: &str = "packet";
+
+/// How long a gateway may take until it wants traffic.
+const READY_LIMIT: Duration = Duration::from_secs(30);
+
+/// It has its sockets before it has its engine, its workers and its directory, any of which it may not get; then it
+/// ends, and whoever asks it is refused.
+fn await_ready(gateway: &mut Gateway) -> Result<()> {
+    let answered = wait::until("the gateway to be ready", READY_LIMIT, || {
+        if let Ok(status) = gateway.wait(Duration::ZERO) {
+            return Some(Err(anyhow!("the gateway ended with {status}: {}", last_words(gateway))));
+        }
+        gateway.readiness().is_ok_and(|status| status == 200).then_some(Ok(()))
+    });
+    answered.and_then(|answered| answered)
+}
+
+/// How long what a gateway that has ended said last may be on its way.
+const WORDS_LIMIT: Duration = Duration::from_secs(5);
+
+/// Why it ended, which it says in plain text.
+fn last_words(gateway: &Gateway) -> String {
+    let said = || gateway.log().pop().filter(|line| !line.starts_with('{'));
+    wait::until("why the gateway ended", WORDS_LIMIT, said).unwrap_or_default()
+}
+
+fn counters(gateway: Rc<Gateway>) -> Counters {
+    Box::new(move || {
+        let held = |labels: &[(&str, &str)]| -> Result<Held> {
+            let streams = gateway.metric("gateway_streams_open", labels)?;
+            Ok(Held { streams, bytes: gateway.metric("gateway_stream_bytes_total", labels)? })
+        };
+        let (packet, all) = (held(&[("engine", PACKET)])?, held(&[])?);
+        let others = Held { streams: all.streams - packet.streams, bytes: all.bytes - packet.bytes };
+        Ok(Engines { packet, others })
+    })
 }
 
 /// What `gateway probe` says is missing for `engine`; `auto` takes what there is.
@@ -205,6 +273,16 @@ mod tests {
         assert_eq!(reasons(&report, "copy"), None);
         assert_eq!(reasons(&report, "packet").unwrap(), "not in this build; no bpffs");
         assert_eq!(reasons(&report, "quantum").unwrap(), "gateway probe does not know it");
+    }
+
+    #[test]
+    fn a_gateway_that_ends_after_it_listened_has_not_started() {
+        // The secret is read when all sockets are open.
+        let builder = Gateway::builder().args(["--source", "header", "--auth-secret-file", "/nowhere/secret"]);
+        // It may be seen to end before it is seen to listen.
+        let Ok(mut gateway) = builder.start() else { return };
+        let error = await_ready(&mut gateway).unwrap_err().to_string();
+        assert!(error.contains("/nowhere/secret"), "{error}");
     }
 
     #[test]

@@ -7,29 +7,25 @@ mod idle;
 mod mix;
 pub(crate) mod phase;
 mod slabs;
+pub(crate) mod stage;
 
-use std::net::SocketAddr;
 use std::slice;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
-use nix::unistd::Pid;
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use crate::analysis::median;
-use crate::congestion;
 use crate::load::Run;
-use crate::load::crowd::{Crowd, Helper, Target};
+use crate::load::crowd::Crowd;
 use crate::load::size::Size;
-use crate::scenario::{Case, LEADERS};
-use crate::subject::{Running, Scene, Started, Subject, sandbox_id};
-use crate::topology::Network;
+use crate::scenario::Case;
 use capacity::Carried;
 use crosscheck::Soaked;
 use phase::{Sample, phase};
+use stage::{Contender, Stage};
 
-use course::progress;
 pub(crate) use course::{Wanted, run};
 
 #[cfg(test)]
@@ -53,6 +49,8 @@ pub(crate) struct Effort {
     pub(crate) is_quick: bool,
     /// At most that many streams per case.
     pub(crate) streams_max: usize,
+    /// How long streams that are to lose their sockets are waited for, at most.
+    pub(crate) settle: Duration,
     /// How long everything may take; `None`: as long as it takes.
     pub(crate) budget: Option<Duration>,
 }
@@ -82,6 +80,28 @@ pub(crate) struct Series {
     pub(crate) paced: Vec<Sample>,
 }
 
+/// The part of the bytes that the packet program has to carry for the numbers to be its own.
+const CARRIED_MIN: f64 = 0.99;
+
+impl Series {
+    pub(crate) fn of(subject: &str) -> Self {
+        Self { subject: subject.to_owned(), closed: Vec::new(), paced: Vec::new() }
+    }
+
+    /// Of a subject that was to splice its streams and did not do so in every phase: which part of the bytes the packet
+    /// program carried, in the median phase and in the worst one. Such numbers say nothing about what they stand for.
+    pub(crate) fn uncarried(&self) -> Option<(f64, f64)> {
+        let parts: Vec<f64> = self.closed.iter().chain(&self.paced).filter_map(|sample| sample.by_packet).collect();
+        uncarried(&parts)
+    }
+}
+
+/// The median and the least of these parts, if that is too little.
+pub(crate) fn uncarried(parts: &[f64]) -> Option<(f64, f64)> {
+    let least = parts.iter().copied().fold(f64::INFINITY, f64::min);
+    (least < CARRIED_MIN).then(|| (median(parts), least))
+}
+
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct CaseResult {
     pub(crate) scenario: String,
@@ -98,6 +118,16 @@ pub(crate) struct CaseResult {
 impl CaseResult {
     pub(crate) fn new(scenario: &str, name: &str) -> Self {
         Self { scenario: scenario.to_owned(), name: name.to_owned(), ..Self::default() }
+    }
+
+    /// Those whose numbers are what they seem to be.
+    pub(crate) fn carried(&self) -> impl Iterator<Item = &Series> {
+        self.series.iter().filter(|series| series.uncarried().is_none())
+    }
+
+    /// The others, with what the packet program carried.
+    pub(crate) fn uncarried(&self) -> impl Iterator<Item = (&Series, (f64, f64))> {
+        self.series.iter().filter_map(|series| Some((series, series.uncarried()?)))
     }
 }
 
@@ -116,112 +146,18 @@ pub(crate) struct Results {
     pub(crate) soaked: Vec<Soaked>,
 }
 
-/// A subject that runs, and its name.
-pub(crate) type Contender = (String, Running);
-
-/// Pods and subjects that run.
-pub(crate) struct Stage {
-    pub(crate) network: Network,
-    pub(crate) pods: Vec<SocketAddr>,
-    has_pages: bool,
-    helpers: Vec<Helper>,
-    pub(crate) subjects: Vec<Contender>,
-}
-
 /// The two cases of `noisy`: without the noise, and with it.
 pub(crate) const NOISY: (&str, &str) = (mix::ALONE, mix::BESIDE);
-
-impl Stage {
-    /// Pods, a process each, in the `role` of streams' or of visitors'. Nothing stands before them yet.
-    pub(crate) fn of_pods(network: &Network, role: &str) -> Result<Self> {
-        let mut helpers = (0..processors()).map(|_| Helper::pod(network, role)).collect::<Result<Vec<_>>>()?;
-        let pods = helpers.iter_mut().map(|pod| Ok(pod.line()?.parse()?)).collect::<Result<Vec<SocketAddr>>>()?;
-        let has_pages = role == "web-pod";
-        Ok(Self { network: network.clone(), pods, has_pages, helpers, subjects: Vec::new() })
-    }
-
-    /// What is to be served before these pods, by as many sandboxes, or one per pod.
-    pub(crate) fn scene(&self, sandboxes: usize, redis: Option<SocketAddr>) -> Scene<'_> {
-        let sandboxes = sandboxes.max(self.pods.len());
-        let (listen, workers) = (self.network.gateway(), processors());
-        Scene { listen, pods: &self.pods, workers, has_pages: self.has_pages, sandboxes, redis, is_alone: false }
-    }
-
-    /// Starts the subjects before the pods.
-    pub(crate) fn start(
-        &mut self,
-        subjects: &[Box<dyn Subject>],
-        (sandboxes, redis): (usize, Option<SocketAddr>),
-        skipped: &mut Vec<(String, String)>,
-    ) -> Result<()> {
-        for subject in subjects {
-            let name = subject.name();
-            let started = subject.start(&self.scene(sandboxes, redis)).or_else(|error| not_started(&name, &error))?;
-            match started {
-                Started::Running(running) => self.subjects.push((name, running)),
-                Started::Skipped(why) => {
-                    let entry = (name, why);
-                    if !skipped.contains(&entry) {
-                        skipped.push(entry);
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Those that take part in a case of so many streams: everybody who can have them, or [`LEADERS`] only.
-    pub(crate) fn field(&self, is_everybody: bool, streams: usize) -> Vec<&Contender> {
-        let is_wanted = |name: &str| is_everybody || LEADERS.contains(&name);
-        let takes_part = |(name, running): &&Contender| is_wanted(name) && running.holds(streams);
-        self.subjects.iter().filter(takes_part).collect()
-    }
-
-    /// Those that cannot have so many streams, with the reason.
-    fn left_out(&self, streams: usize) -> impl Iterator<Item = (String, String)> {
-        let too_many = self.subjects.iter().filter(move |(_, running)| !running.holds(streams));
-        too_many.map(|(name, running)| {
-            let most = running.frames_on.unwrap_or_default();
-            (format!("{name}, where there are more than {most} streams"), "it has a process for each".to_owned())
-        })
-    }
-
-    pub(crate) fn pod_pids(&self) -> impl Iterator<Item = Pid> {
-        self.helpers.iter().map(Helper::pid)
-    }
-
-    /// Where the n-th stream through a subject goes.
-    fn target(&self, running: &Running, stream: usize) -> Target {
-        // By twos, so that the streams of each client process reach every pod.
-        let pod = stream / processors() % self.pods.len();
-        let to = running.addresses[pod % running.addresses.len()];
-        Target { to, sandbox: sandbox_id(pod), is_framed: running.frames_on.is_some() }
-    }
-}
-
-/// One program that does not work here is no reason to measure none of the others.
-fn not_started(name: &str, error: &anyhow::Error) -> Result<Started> {
-    let error = format!("{error:#}");
-    progress(&format!("{name} does not start: {error}"))?;
-    // Behind the first line is the program's log, whose last line says why.
-    let mut lines = error.lines().filter(|line| !line.trim().is_empty());
-    let first = lines.next().unwrap_or_default();
-    let last = lines.next_back().map(|line| format!(" {line}")).unwrap_or_default();
-    Ok(Started::Skipped(format!("it does not start: {first}{last}")))
-}
 
 /// Streams that all do the same: as much as a subject takes, and at a rate that everybody can take.
 fn measure(stage: &Stage, field: &[&Contender], case: &Case, effort: Effort) -> Result<CaseResult> {
     let streams = case.streams.min(effort.streams_max);
     let mut crowds = Vec::new();
-    let mut series = Vec::new();
-    for (name, running) in field {
-        let mut crowd = Crowd::start(&stage.network, processors().min(streams))?;
-        crowd.open(streams, |stream| stage.target(running, stream)).with_context(|| name.clone())?;
-        crowds.push(crowd);
-        series.push(Series { subject: name.clone(), closed: Vec::new(), paced: Vec::new() });
+    for contender in field {
+        crowds.push(stage.crowd_of(contender, processors().min(streams), streams)?);
     }
-    congestion::verify()?;
+    stage.settle(field, effort)?;
+    let mut series: Vec<Series> = field.iter().map(|one| Series::of(&one.name)).collect();
     let closed = Run {
         up: case.up,
         down: Size::Exactly(case.down),
@@ -250,7 +186,7 @@ fn turn(
 ) -> Result<()> {
     for place in 0..crowds.len() {
         let index = (place + round) % crowds.len();
-        if run.per_second.is_some() && !field[index].1.sets_pace() {
+        if run.per_second.is_some() && !field[index].running.sets_pace() {
             continue;
         }
         let load = (slice::from_mut(&mut crowds[index]), slice::from_ref(run));
@@ -261,6 +197,6 @@ fn turn(
 
 fn slowest(field: &[&Contender], series: &[Series]) -> f64 {
     let median = |series: &Series| median(&series.closed.iter().map(|s| s.per_second).collect::<Vec<_>>());
-    let pairs = field.iter().zip(series).filter(|((_, running), _)| running.sets_pace());
+    let pairs = field.iter().zip(series).filter(|(one, _)| one.running.sets_pace());
     pairs.map(|(_, series)| median(series)).fold(f64::INFINITY, f64::min)
 }

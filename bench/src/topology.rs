@@ -8,6 +8,7 @@
 //! ```
 
 pub(crate) mod keeper;
+pub(crate) mod venue;
 
 use std::fmt;
 use std::fs;
@@ -129,14 +130,14 @@ pub(crate) struct ThreeHosts {
 }
 
 impl ThreeHosts {
-    /// Builds them, after removing those of suites that did not come to it.
+    /// Builds them, after removing those of suites that did not come to it. Several of one process have names.
     ///
     /// # Errors
     ///
     /// Without the right to (root, that is), and without iproute2.
-    pub(crate) fn new() -> Result<Self> {
+    pub(crate) fn new(called: &str) -> Result<Self> {
         remove_stale()?;
-        let prefix = format!("{PREFIX}-{}", std::process::id());
+        let prefix = format!("{PREFIX}-{}{}{called}", std::process::id(), if called.is_empty() { "" } else { "-" });
         let host = |role: &str, address: Ipv4Addr| Host { name: name(&prefix, role), address: address.into() };
         let (client, gateway, pod) = (host("client", CLIENT), host("gateway", GATEWAY_TO_CLIENT), host("pod", POD));
         // From here on dropping it removes what is there already.
@@ -185,9 +186,13 @@ impl Drop for ThreeHosts {
 }
 
 impl Host {
+    fn namespace(&self) -> Result<fs::File> {
+        fs::File::open(Path::new(NAMES).join(&self.name)).context("open the namespace")
+    }
+
     /// Does something on this host. A socket stays where it was made.
     pub(crate) fn there<T: Send + 'static>(&self, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-        let namespace = fs::File::open(Path::new(NAMES).join(&self.name)).context("open the namespace")?;
+        let namespace = self.namespace()?;
         // A thread of its own: only that thread changes its namespace, and it ends with the call.
         let working = thread::spawn(move || {
             setns(namespace, CloneFlags::CLONE_NEWNET)?;
@@ -203,7 +208,7 @@ pub(crate) fn check() -> Result<String> {
     if !Uid::effective().is_root() {
         return Ok("skipped: only root may make network namespaces".to_owned());
     }
-    let hosts = ThreeHosts::new()?;
+    let hosts = ThreeHosts::new("")?;
     let address = hosts.pod.address;
     let listener = hosts.pod.there(move || Ok(TcpListener::bind((address, 0))?))?;
     let pod = listener.local_addr()?;
@@ -255,7 +260,7 @@ fn join((a, a_address): (&Host, Ipv4Addr), (b, b_address): (&Host, Ipv4Addr), de
     Ok(())
 }
 
-fn remove_stale() -> Result<()> {
+pub(crate) fn remove_stale() -> Result<()> {
     let Ok(names) = fs::read_dir(NAMES) else { return Ok(()) };
     for name in names.filter_map(|entry| entry.ok()?.file_name().into_string().ok()) {
         if owner(&name).is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
@@ -292,6 +297,7 @@ mod tests {
     #[test]
     fn only_names_of_ours_have_an_owner() {
         assert_eq!(owner("sgbench-4711-client"), Some("4711"));
+        assert_eq!(owner("sgbench-4711-packet-client"), Some("4711"));
         assert_eq!(owner("sgbench-x-client"), None);
         assert_eq!(owner("sgbench--client"), None);
         assert_eq!(owner("sg4711-0"), None);

@@ -9,20 +9,20 @@ pub(crate) mod visitor;
 
 use std::net::SocketAddr;
 use std::slice;
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use gateway_tests::redis::RedisServer;
 use serde::{Deserialize, Serialize};
 
 use crate::load::Run;
-use crate::load::crowd::Crowd;
 use crate::scenario::WebCase;
-use crate::subject::Subject;
+use crate::subject::{Running, Subject};
 use crate::suite::phase::phase;
-use crate::suite::{CaseResult, Effort, Series, Stage, processors};
+use crate::suite::stage::{Ground, Role, Stage};
+use crate::suite::{CaseResult, Effort, Series, processors};
 use crate::topology::Network;
-use churn::Changing;
 pub(crate) use churn::write_directory;
+use churn::{Aim, Changing, redis_table};
 
 /// Bytes of a small asset.
 pub(crate) const ASSET_BYTES: usize = 4 << 10;
@@ -69,41 +69,50 @@ pub(crate) fn measure(
     (network, effort): (&Network, Effort),
     skipped: &mut Vec<(String, String)>,
 ) -> Result<CaseResult> {
-    let redis = RedisServer::start_with(&["--save", "", "--appendonly", "no"]).context("start Redis")?;
-    let mut stage = Stage::of_pods(network, "web-pod")?;
     // A smoke test measures nothing: its directory may be small.
-    let sandboxes = case.sandboxes.min(effort.streams_max.saturating_mul(16)).max(stage.pods.len());
-    let entries: Vec<_> = stage.scene(sandboxes, None).directory().collect();
-    write_directory(redis.address(), &entries)?;
-    stage.start(subjects, (sandboxes, Some(redis.address())), skipped)?;
-    let mut crowds = Vec::new();
-    let mut series = Vec::new();
+    let sandboxes = case.sandboxes.min(effort.streams_max.saturating_mul(16));
+    let role = Role::Visits { sandboxes };
+    let mut stage = Stage::new(network, role)?;
+    stage.start(subjects, skipped)?;
     let field = stage.field(true, 0);
-    for (name, running) in &field {
+    let (mut crowds, mut aims) = (Vec::new(), Vec::new());
+    for contender in &field {
         let processes = processors();
-        let mut crowd = Crowd::start(&stage.network, processes)?;
+        let mut crowd = stage.crowd(contender, processes)?;
+        let ground = stage.ground(contender);
         let plan = |index| Plan {
             kind: case.kind,
             visitors: case.visitors / processes,
-            addresses: running.addresses.clone(),
-            pods: stage.pods.clone(),
-            sandboxes,
+            addresses: contender.running.addresses.clone(),
+            pods: ground.pods.clone(),
+            sandboxes: ground.scene(role).sandboxes,
             seed: index as u64 + 1,
         };
-        crowd.visit(plan).with_context(|| name.clone())?;
+        crowd.visit(plan).with_context(|| contender.name.clone())?;
         crowds.push(crowd);
-        series.push(Series { subject: name.clone(), closed: Vec::new(), paced: Vec::new() });
+        aims.push(aim(&contender.running, ground)?);
     }
+    let mut series: Vec<Series> = field.iter().map(|one| Series::of(&one.name)).collect();
     let run = Run { lead_millis: effort.lead_millis(), millis: effort.round_millis(), ..Run::default() };
-    let changing = Changing::start(redis.address(), entries, case.changes_per_second);
+    let changing = Changing::start(case.changes_per_second);
     for round in 0..effort.rounds {
         for place in 0..field.len() {
             let index = (place + round) % field.len();
-            changing.aim(field[index].1.table.as_ref());
+            changing.aim(&aims[index]);
             let load = (slice::from_mut(&mut crowds[index]), slice::from_ref(&run));
             series[index].closed.push(phase(&stage, field[index], load, 1, &[])?.sample());
         }
     }
     changing.stop()?;
     Ok(CaseResult { series, ..CaseResult::new(case.scenario, case.name) })
+}
+
+/// Where a subject's directory is changed: in a table of its own, or in the Redis of its ground.
+fn aim(running: &Running, ground: &Ground) -> Result<Aim> {
+    let redis = ground.redis.as_ref().context("visitors come with Redis")?;
+    let table = match &running.table {
+        Some(table) => Arc::clone(table),
+        None => ground.venue.inside(|| redis_table(redis.address()))?,
+    };
+    Ok(Aim { table, entries: Arc::clone(&ground.entries) })
 }

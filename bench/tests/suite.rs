@@ -114,14 +114,41 @@ fn three_hosts_carry_the_load_and_nothing_of_them_is_left() {
 }
 
 #[test]
+fn what_packet_is_measured_by_it_has_carried() {
+    if is_missing(&[Need::Root, Need::Program("ip"), Need::Program("nsenter"), Need::Engine("packet")]) {
+        return;
+    }
+    let before = namespaces();
+    for topology in ["loopback", "namespaces"] {
+        let fresh = Fresh::new();
+        succeeded(&fresh.run(&["--smoke", "--topology", topology, "--subject", "packet", "limit"], &[]));
+        let results = fresh.results();
+        let cases = results["cases"].as_array().unwrap();
+        assert_eq!(cases.len(), 4);
+        for case in cases {
+            assert_eq!(measured(case), HashSet::from(["direct", "packet"]), "{case}");
+            for series in case["series"].as_array().unwrap() {
+                let parts: Vec<Option<f64>> =
+                    series["closed"].as_array().unwrap().iter().map(|sample| sample["by_packet"].as_f64()).collect();
+                let is_packet = series["subject"] == "packet";
+                assert!(parts.iter().all(|part| part.is_some() == is_packet), "{topology}: {series}");
+                assert!(parts.iter().flatten().all(|part| *part > 0.99), "{topology}: {series}");
+            }
+        }
+    }
+    assert_eq!(namespaces().difference(&before).filter(|name| is_nobodys(name)).count(), 0, "a host is left");
+}
+
+#[test]
 fn ctrl_c_leaves_nothing() {
     if is_missing(&[Need::Root, Need::Program("ip"), Need::Program("nsenter"), Need::Program("redis-server")]) {
         return;
     }
     let fresh = Fresh::new();
     let directory = TempDir::new().unwrap();
+    let before = namespaces();
     // Redis among it: a program with a directory of its own, and one that nobody would end but the keeper.
-    let arguments = ["--topology", "namespaces", "--subject", "copy epoll", "session"];
+    let arguments = ["--topology", "namespaces", "--subject", "copy epoll", "--subject", "packet", "session"];
     let mut suite = Process::spawn(&fresh.program().to_string_lossy(), |command| {
         command.args(arguments).env("GATEWAY_BIN", gateway::program().unwrap()).env("TMPDIR", directory.path());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
@@ -141,6 +168,7 @@ fn ctrl_c_leaves_nothing() {
         let name = format!("/run/netns/sgbench-{}-{role}", suite.pid());
         assert!(!Path::new(&name).exists(), "{name} is left");
     }
+    assert_eq!(namespaces().difference(&before).filter(|name| is_nobodys(name)).count(), 0, "a host is left");
     assert!(!fresh.target.path().join("bench").exists(), "half a run is written");
 }
 

@@ -92,7 +92,7 @@ fn check(peer: &Peer) -> Result<String> {
 
 fn scene(pods: &[SocketAddr]) -> Scene<'_> {
     let listen = Ipv4Addr::LOCALHOST.into();
-    Scene { listen, pods, workers: 2, has_pages: false, sandboxes: pods.len(), redis: None, is_alone: true }
+    Scene { listen, pods, workers: 2, has_pages: false, sandboxes: pods.len(), redis: None }
 }
 
 /// One that ends WebSocket: our own clients and pods talk through it, and every byte is looked at.

@@ -3,11 +3,11 @@
 use std::fmt::Write as _;
 
 use super::plot::{Bar, Line, Mark, Part, bars, lines};
-use super::{memory, targets, value};
+use super::{memory, targets, value, withheld};
 use crate::analysis::{Ratio, median, spread};
 use crate::suite::capacity::{BOUND_MILLIS, Carried};
 use crate::suite::phase::{QUANTILES, Sample};
-use crate::suite::{CaseResult, Results, Series};
+use crate::suite::{CaseResult, Results, Series, uncarried};
 
 const STYLE: &str = include_str!("page.css");
 
@@ -121,7 +121,11 @@ fn section(out: &mut String, case: &CaseResult) {
     } else {
         latencies(out, case, "Latency, as many as it takes", |series| &series.closed);
     }
-    *out += "</div></section>";
+    *out += "</div>";
+    for (series, carried) in case.uncarried() {
+        let _ = write!(out, "<p>{}: {}</p>", escaped(&series.subject), withheld(carried));
+    }
+    *out += "</section>";
 }
 
 /// A bar per subject: the median, where the true one lies, every round as a dot, and for CPU whose it was.
@@ -145,7 +149,7 @@ fn of_case(
             rounds,
         }
     };
-    case.series.iter().filter(|series| !samples(series).is_empty()).map(bar).collect()
+    case.carried().filter(|series| !samples(series).is_empty()).map(bar).collect()
 }
 
 /// Whose time it was; what no thread of theirs ran is interrupts of an idle processor, and others.
@@ -174,7 +178,7 @@ fn latencies(out: &mut String, case: &CaseResult, title: &str, samples: fn(&Seri
         QUANTILES.iter().enumerate().filter(|(_, quantile)| range(quantile)).map(at).collect()
     };
     let all: Vec<(&str, Vec<(f64, f64)>)> =
-        case.series.iter().map(|series| (series.subject.as_str(), points(series))).collect();
+        case.carried().map(|series| (series.subject.as_str(), points(series))).collect();
     let values = || all.iter().flat_map(|(_, points)| points).map(|point| point.1).filter(|value| *value > 0.0);
     if values().next().is_none() {
         return;
@@ -228,11 +232,16 @@ fn carried(out: &mut String, carried: &[Carried]) {
             rounds: of(one).clone(),
         }
     };
-    let all: Vec<Bar> = carried.iter().map(|one| bar(one, |one| &one.streams)).collect();
+    let shown = || carried.iter().filter(|one| uncarried(&one.by_packet).is_none());
+    let all: Vec<Bar> = shown().map(|one| bar(one, |one| &one.streams)).collect();
     bars(out, "Active streams; dots are the last steps of the search", &all);
-    let all: Vec<Bar> = carried.iter().map(|one| bar(one, |one| &one.cpu_micros)).collect();
+    let all: Vec<Bar> = shown().map(|one| bar(one, |one| &one.cpu_micros)).collect();
     bars(out, "CPU per stream and second, us", &all);
-    *out += "</div></section>";
+    *out += "</div>";
+    for (one, carried) in carried.iter().filter_map(|one| Some((one, uncarried(&one.by_packet)?))) {
+        let _ = write!(out, "<p>{}: {}</p>", escaped(&one.subject), withheld(carried));
+    }
+    *out += "</section>";
 }
 
 fn cross_check(out: &mut String, results: &Results) {

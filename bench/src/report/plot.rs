@@ -45,7 +45,7 @@ pub(super) fn bars(out: &mut String, title: &str, bars: &[Bar]) {
     let scale = |value: f64| (value / greatest).clamp(0.0, 1.0) * (BAR.1 - BAR.0);
     let parts = bars.iter().map(|bar| bar.parts.as_slice()).max_by_key(|parts| parts.len()).unwrap_or_default();
     let foot = ROW * bars.len() as f64 + 22.0;
-    begin(out, title, if parts.is_empty() { foot - 14.0 } else { foot + 8.0 });
+    begin(out, title, if parts.is_empty() { foot - 14.0 } else { foot + 14.0 });
     legend(out, parts, foot);
     for (row, bar) in bars.iter().enumerate() {
         let (top, middle) = (ROW * row as f64 + 4.0, ROW * row as f64 + 13.0);

@@ -1,5 +1,7 @@
 //! What is promised, beside what this run has found: the table of the specification, ready to be put there.
 
+mod limit;
+
 use super::memory;
 use crate::analysis::{Ratio, median};
 use crate::suite::phase::Sample;
@@ -55,6 +57,7 @@ pub(super) fn all(results: &Results) -> Vec<Target> {
             row(&format!("`{scenario}`, per second"), &target, judged(found, |ratio| ratio >= least));
         }
     }
+    limit::rows(results, &mut row);
     row("quiet streams' p99 beside noisy ones", "at most 1.2 of that without them", noisy(results));
     all
 }
@@ -85,7 +88,7 @@ fn of_case(
     figure: fn(&Sample) -> f64,
 ) -> Option<Ratio> {
     let values = |name: &str| {
-        let series = case.series.iter().find(|series| series.subject == name)?;
+        let series = case.carried().find(|series| series.subject == name)?;
         Some(samples(series).iter().map(figure).collect::<Vec<f64>>())
     };
     Some(Ratio::of(&values(engine)?, &values(peer)?))

@@ -1,13 +1,13 @@
 //! How many streams a subject carries: as many as still get their updates in time.
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use super::mix::{MESSAGE_BYTES, Part, desktops};
 use super::phase::phase;
-use super::{Contender, Effort, Stage, processors};
+use super::stage::{Contender, Stage};
+use super::{Effort, processors};
 use crate::load::Run;
-use crate::load::crowd::Crowd;
 
 /// Within which 99 % of the updates have to come, in milliseconds from the time at which they were to be asked for:
 /// three frames of a screen with 60 per second.
@@ -34,6 +34,9 @@ pub(crate) struct Carried {
     pub(crate) cpu_micros: Vec<f64>,
     /// Whether it carried as many as were tried at most.
     pub(crate) is_at_most: bool,
+    /// Which part of the bytes the packet program moved in those rounds, where it is to move all.
+    #[serde(default)]
+    pub(crate) by_packet: Vec<f64>,
 }
 
 /// A search for the border between what is carried and what is not, where one answer may be wrong.
@@ -79,18 +82,18 @@ pub(super) fn probes(effort: Effort) -> usize {
 
 /// One probe of every subject per round, each at its own place of the search.
 pub(super) fn capacity(stage: &Stage, field: &[&Contender], effort: Effort) -> Result<Vec<Carried>> {
-    let most = STREAMS_MAX.min(STREAMS_PER_POD_MAX * stage.pods.len() / field.len().max(1)).min(effort.streams_max);
+    let most = STREAMS_MAX.min(STREAMS_PER_POD_MAX * stage.pods() / field.len().max(1)).min(effort.streams_max);
     let mut fleets = Vec::new();
-    for (name, running) in field {
+    for contender in field {
         let mut crowds = Vec::new();
         for part in active() {
-            let mut crowd = Crowd::start(&stage.network, processors())?;
-            crowd.open(share(&part, most), |stream| stage.target(running, stream)).with_context(|| name.clone())?;
-            crowds.push(crowd);
+            crowds.push(stage.crowd_of(contender, processors(), share(&part, most))?);
         }
-        let carried = Carried { subject: name.clone(), streams: vec![], cpu_micros: vec![], is_at_most: false };
+        let subject = contender.name.clone();
+        let carried = Carried { subject, streams: vec![], cpu_micros: vec![], is_at_most: false, by_packet: vec![] };
         fleets.push((crowds, Search::new(most), carried));
     }
+    stage.settle(field, effort)?;
     for round in 0..probes(effort) {
         for place in 0..fleets.len() {
             let index = (place + round) % fleets.len();
@@ -102,6 +105,7 @@ pub(super) fn capacity(stage: &Stage, field: &[&Contender], effort: Effort) -> R
                 carried.streams.push(search.at);
                 let cpu = done.spent.cpu.as_secs_f64() / done.spent.wall.as_secs_f64();
                 carried.cpu_micros.push(cpu * 1e6 / streams as f64);
+                carried.by_packet.extend(done.by_packet);
                 carried.is_at_most = is_carried && streams == most;
             }
             search.learn(is_carried);

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
-use super::{CaseResult, Effort, Results, Stage, capacity, crosscheck, idle, measure, mix, processors};
+use super::stage::{Role, Stage};
+use super::{CaseResult, Effort, Results, capacity, crosscheck, idle, measure, mix, processors};
 use crate::congestion;
 use crate::plan::{self, Plan, Turn};
-use crate::scenario::{CASES, Case, WEB_CASES, WebCase};
+use crate::scenario::{CASES, Case, LIMIT, WEB_CASES, WebCase};
 use crate::subject::Subject;
 use crate::topology::Network;
 use crate::web;
@@ -40,6 +41,10 @@ enum Step {
 const START: Duration = Duration::from_millis(400);
 const ESTABLISH: Duration = Duration::from_micros(120);
 
+/// What it takes until `auto` has spliced streams that rest: they have to be three seconds old, and are looked at once
+/// a second.
+const SETTLE: Duration = Duration::from_millis(4500);
+
 /// Measures what is wanted, within the time. A step that fails is taken once more with subjects that have just been
 /// started, so that one failure does not cost everybody's numbers; it stays among the results, and is the run's.
 pub(crate) fn run(wanted: &Wanted, effort: Effort) -> Result<Results> {
@@ -47,7 +52,7 @@ pub(crate) fn run(wanted: &Wanted, effort: Effort) -> Result<Results> {
     let begun = Instant::now();
     let mut stage = Some(start(wanted, &mut results)?);
     let steps = steps(wanted.scenarios, effort);
-    let outlines = steps.iter().map(|step| step.outline(wanted.subjects.len(), effort)).collect();
+    let outlines = steps.iter().map(|step| step.outline(wanted.subjects, effort)).collect();
     let mut plan = Plan::new(outlines, effort.budget, (effort.round, effort.lead));
     for step in steps {
         let now = begun.elapsed();
@@ -83,8 +88,8 @@ const TRIES_MAX: usize = 2;
 
 /// Pods, and all subjects before them.
 fn start(wanted: &Wanted, results: &mut Results) -> Result<Stage> {
-    let mut stage = Stage::of_pods(wanted.network, "pod")?;
-    stage.start(wanted.subjects, (0, None), &mut results.skipped)?;
+    let mut stage = Stage::new(wanted.network, Role::Streams)?;
+    stage.start(wanted.subjects, &mut results.skipped)?;
     Ok(stage)
 }
 
@@ -95,12 +100,8 @@ fn steps(scenarios: &[String], effort: Effort) -> Vec<Step> {
     let own = [Step::Capacity, Step::Noisy];
     let all = cases.chain((0..fleets).map(Step::Desktops)).chain(own).chain(WEB_CASES.iter().map(Step::Visits));
     let all = all.chain([Step::Idle]);
-    let is_wanted = |step: &Step| scenarios.is_empty() || scenarios.iter().any(|wanted| wanted == step.scenario());
-    let mut steps: Vec<Step> = all.filter(is_wanted).collect();
-    if steps.iter().any(|step| step.scenario() == "echo") {
-        steps.insert(0, Step::CrossCheck);
-    }
-    steps
+    let is_wanted = |step: &Step| scenarios.is_empty() || scenarios.iter().any(|wanted| step.is_of(wanted));
+    [Step::CrossCheck].into_iter().chain(all).filter(is_wanted).collect()
 }
 
 impl Step {
@@ -113,6 +114,11 @@ impl Step {
             Self::Visits(case) => case.scenario,
             Self::Idle => "idle",
         }
+    }
+
+    fn is_of(self, wanted: &str) -> bool {
+        let is_of_limit = matches!(self, Self::Streams(case) if case.is_of_limit);
+        wanted == self.scenario() || wanted == LIMIT && is_of_limit
     }
 
     fn name(self) -> &'static str {
@@ -152,7 +158,8 @@ impl Step {
     }
 
     /// What the plan has to know.
-    fn outline(self, everybody: usize, effort: Effort) -> plan::Step {
+    fn outline(self, wanted: &[Box<dyn Subject>], effort: Effort) -> plan::Step {
+        let everybody = wanted.len();
         let field =
             if self.is_for_everybody(effort) { everybody } else { crate::scenario::LEADERS.len().min(everybody) };
         let (rounds, most) = (effort.rounds, effort.streams_max);
@@ -161,17 +168,19 @@ impl Step {
             Self::Desktops(fleet) => (field * rounds, field * (1000 * mix::FLEETS[fleet].0).min(most)),
             Self::Capacity => (field * capacity::probes(effort), field * 2000.min(most)),
             Self::Noisy => (field * rounds * 2, field * 1010.min(most)),
-            Self::CrossCheck => (crosscheck::SUBJECTS.len() * rounds * 2, 128),
+            Self::CrossCheck => (crosscheck::SUBJECTS.len() * (rounds * 2 + 1), crosscheck::SUBJECTS.len() * 64),
             Self::Visits(case) => (field * rounds, field * case.visitors),
             Self::Idle => (0, field * if effort.is_quick { 10_000 } else { 20_000 }.min(most)),
         };
+        let has_auto = wanted.iter().any(|subject| subject.name() == "auto");
+        let settle = if has_auto && streams > 0 { SETTLE.min(effort.settle) } else { Duration::ZERO };
         let starts = if self.has_subjects_of_its_own() { field } else { 0 };
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         plan::Step {
             name: format!("{} {}", self.scenario(), self.name()),
             phases: count(phases),
             // Clients are processes, which start anew for each step.
-            beside: START * count(starts) + ESTABLISH * count(streams) + BETWEEN_PHASES * count(phases),
+            beside: START * count(starts) + ESTABLISH * count(streams) + BETWEEN_PHASES * count(phases) + settle,
         }
     }
 
@@ -205,7 +214,8 @@ impl Step {
             }
             Self::CrossCheck => {
                 let stage = stage()?;
-                results.soaked = crosscheck::check(stage, &stage.field(is_everybody, streams), effort)?;
+                let field = stage.field(is_everybody, streams);
+                results.soaked = crosscheck::check(stage, &field, effort, &mut results.skipped)?;
             }
             Self::Visits(case) => {
                 results.cases.push(keep(web::measure(

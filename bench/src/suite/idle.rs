@@ -10,11 +10,13 @@ use nix::unistd::{SysconfVar, sysconf};
 use serde::{Deserialize, Serialize};
 
 use super::phase::pass;
-use super::{Effort, Stage, processors, slabs};
-use crate::load::crowd::{Crowd, Opened};
+use super::stage::{Ground, Role};
+use super::{Effort, processors, slabs};
+use crate::load::crowd::Opened;
 use crate::scenario::IDLE_STREAMS;
-use crate::subject::{Scene, Started, Subject};
+use crate::subject::{Started, Subject};
 use crate::topology::Network;
+use crate::topology::venue::Venue;
 
 /// Memory of idle streams through one subject.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -91,8 +93,9 @@ pub(crate) fn slope(steps: &[PerStream]) -> Option<f64> {
 /// Opens more and more streams through a subject of its own, and reads memory in between. `None` where the subject does
 /// not run here.
 pub(super) fn measure(network: &Network, subject: &dyn Subject, effort: Effort) -> Result<Option<Idle>> {
-    let stage = Stage::of_pods(network, "pod")?;
-    let mut scene = Scene { is_alone: true, ..stage.scene(0, None) };
+    // Alone, so that nobody's packets are seen by another.
+    let ground = Ground::new(Venue::here(network), Role::Streams)?;
+    let mut scene = ground.scene(Role::Streams);
     let limit = if effort.is_quick { QUICK_STREAMS } else { usize::MAX }.min(effort.streams_max);
     let all: Vec<usize> = IDLE_STREAMS.iter().copied().filter(|streams| *streams <= limit).collect();
     scene.workers = workers(all.last().copied().unwrap_or_default())?;
@@ -101,17 +104,18 @@ pub(super) fn measure(network: &Network, subject: &dyn Subject, effort: Effort) 
         let ended = Some(format!("at most {most} streams: it has a process for each"));
         return Ok(Some(Idle { subject: subject.name(), maps: 0, steps: Vec::new(), ended }));
     }
-    let mut crowd = Crowd::start(network, processors())?;
+    let mut crowd = ground.crowd(processors())?;
     let resident = || running.pids()?.iter().map(|pid| memory::resident(*pid)).sum::<Result<u64>>();
     let now = || Ok::<_, anyhow::Error>([settled_slabs()?, buffers()?, resident()?]);
     let mut result = Idle { subject: subject.name(), maps: 0, steps: Vec::new(), ended: None };
-    let mut open_most = |count| crowd.open_most(count, |stream| stage.target(&running, stream));
+    let mut open_most = |count| crowd.open_most(count, |stream| ground.target(&running, stream));
     let mut open = open_most(FIRST_STREAMS)?.streams;
     result.maps = running.pids()?.iter().map(|pid| memory::kernel_objects(*pid)).sum::<Result<u64>>()?;
     let before = now()?;
     for streams in all {
         let Opened { streams: opened, refused } = open_most(FIRST_STREAMS + streams - open)?;
         open += opened;
+        ground.settle(&running, effort)?;
         let now = now()?;
         let grown = |index: usize| i64::try_from(now[index]).unwrap_or(0) - i64::try_from(before[index]).unwrap_or(0);
         if open > FIRST_STREAMS {

@@ -1,9 +1,10 @@
 //! Streams of several kinds at once: desktops as people use them, and quiet streams beside greedy ones.
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use super::phase::{Sample, phase};
-use super::{CaseResult, Contender, Effort, Series, Stage, processors};
+use super::stage::{Contender, Stage};
+use super::{CaseResult, Effort, Series, processors};
 use crate::load::Run;
 use crate::load::crowd::Crowd;
 use crate::load::size::Size;
@@ -115,13 +116,11 @@ pub(super) fn noisy(stage: &Stage, field: &[&Contender], effort: Effort) -> Resu
 
 fn scenes(stage: &Stage, field: &[&Contender], (parts, times): (&[Part], usize), effort: Effort) -> Result<Vec<Scene>> {
     let mut scenes = Vec::new();
-    for (name, running) in field {
+    for contender in field {
         let mut scene = Scene { crowds: Vec::new(), runs: Vec::new() };
         for part in parts {
             let streams = (part.streams * times).min(effort.streams_max);
-            let mut crowd = Crowd::start(&stage.network, processors())?;
-            crowd.open(streams, |stream| stage.target(running, stream)).with_context(|| name.clone())?;
-            scene.crowds.push(crowd);
+            scene.crowds.push(stage.crowd_of(contender, processors(), streams)?);
             scene.runs.push(Run {
                 up: MESSAGE_BYTES,
                 down: part.down,
@@ -136,6 +135,7 @@ fn scenes(stage: &Stage, field: &[&Contender], (parts, times): (&[Part], usize),
         }
         scenes.push(scene);
     }
+    stage.settle(field, effort)?;
     Ok(scenes)
 }
 
@@ -146,6 +146,6 @@ fn taken(stage: &Stage, contender: &Contender, scene: &mut Scene, parts: usize, 
 }
 
 fn empty(field: &[&Contender], scenario: &str, name: &str) -> CaseResult {
-    let series = |(name, _): &&Contender| Series { subject: name.clone(), closed: Vec::new(), paced: Vec::new() };
-    CaseResult { bytes: MESSAGE_BYTES, series: field.iter().map(series).collect(), ..CaseResult::new(scenario, name) }
+    let series = field.iter().map(|one| Series::of(&one.name)).collect();
+    CaseResult { bytes: MESSAGE_BYTES, series, ..CaseResult::new(scenario, name) }
 }

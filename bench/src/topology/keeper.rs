@@ -18,7 +18,8 @@ use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-use super::{Network, ThreeHosts};
+use super::{Network, ThreeHosts, remove_stale};
+use crate::soaker::pen;
 
 /// What shells add to the number of the signal that ended a program.
 const SIGNALLED: u8 = 128;
@@ -36,12 +37,17 @@ pub(crate) fn keep(is_in_namespaces: bool) -> Result<ExitCode> {
     // From here on they wait until they are asked for.
     signals.thread_block()?;
     set_child_subreaper(true)?;
-    let hosts = if is_in_namespaces { Some(ThreeHosts::new()?) } else { None };
+    let hosts = if is_in_namespaces { Some(ThreeHosts::new("")?) } else { None };
     let directory = TempDir::with_prefix("gateway-bench-")?;
     let ended = await_end(&signals, hosts.as_ref(), &directory);
     kill_descendants()?;
+    pen::remove_stale()?;
     drop(directory);
     drop(hosts);
+    if is_in_namespaces {
+        // The suite's own, which had no time to remove them.
+        remove_stale()?;
+    }
     ended
 }
 

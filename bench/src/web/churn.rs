@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::slice;
 use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -17,12 +17,27 @@ const CHANGE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Writes sandboxes into the hash, as whoever starts pods does.
 pub(crate) fn write_directory(redis: SocketAddr, entries: &[(String, SocketAddr)]) -> Result<()> {
-    /// Entries of one command: few enough for Redis to answer others in between.
-    const AT_ONCE: usize = 1000;
+    write(&mut connect(redis)?, entries)
+}
+
+/// The hash as a subject's table. Its connection is made here and now.
+pub(crate) fn redis_table(redis: SocketAddr) -> Result<Table> {
+    let connection = Mutex::new(connect(redis)?);
+    Ok(Arc::new(move |sandbox: &str, endpoint: SocketAddr| {
+        let mut connection = connection.lock().expect("nobody panics with it");
+        write(&mut connection, &[(sandbox.to_owned(), endpoint)])
+    }))
+}
+
+fn connect(redis: SocketAddr) -> Result<BufReader<TcpStream>> {
     let socket = TcpStream::connect(redis)?;
     socket.set_read_timeout(Some(CHANGE_TIMEOUT))?;
-    let mut answers = BufReader::new(socket.try_clone()?);
-    let mut socket = socket;
+    Ok(BufReader::new(socket))
+}
+
+fn write(redis: &mut BufReader<TcpStream>, entries: &[(String, SocketAddr)]) -> Result<()> {
+    /// Entries of one command: few enough for Redis to answer others in between.
+    const AT_ONCE: usize = 1000;
     for entries in entries.chunks(AT_ONCE) {
         let mut command = format!("*{}\r\n$4\r\nHSET\r\n$13\r\nvnc_sandboxes\r\n", 2 + 2 * entries.len());
         for (sandbox, endpoint) in entries {
@@ -30,39 +45,45 @@ pub(crate) fn write_directory(redis: SocketAddr, entries: &[(String, SocketAddr)
                 let _ = write!(command, "${}\r\n{word}\r\n", word.len());
             }
         }
-        socket.write_all(command.as_bytes())?;
+        redis.get_mut().write_all(command.as_bytes())?;
         let mut answer = String::new();
-        answers.read_line(&mut answer)?;
+        redis.read_line(&mut answer)?;
         ensure!(answer.starts_with(':'), "Redis answered {answer:?}");
     }
     Ok(())
 }
 
+/// A directory, and what it says of every sandbox.
+#[derive(Clone)]
+pub(super) struct Aim {
+    pub(super) table: Table,
+    pub(super) entries: Arc<[(String, SocketAddr)]>,
+}
+
 /// A thread that makes so many changes a second, in the directory that the subject under load has: Redis, or a table of
 /// its own. Nobody pays for a change of somebody else's table.
 pub(super) struct Changing {
-    aims: mpsc::Sender<Option<Table>>,
+    aims: mpsc::Sender<Aim>,
     thread: thread::JoinHandle<Result<()>>,
 }
 
 impl Changing {
-    pub(super) fn start(redis: SocketAddr, entries: Vec<(String, SocketAddr)>, per_second: u32) -> Self {
-        let (aims, new_aims) = mpsc::channel::<Option<Table>>();
+    pub(super) fn start(per_second: u32) -> Self {
+        let (aims, new_aims) = mpsc::channel::<Aim>();
         let thread = thread::spawn(move || {
             let Some(pause) = Duration::from_secs(1).checked_div(per_second) else { return Ok(()) };
             // Not before somebody is under load.
-            let Ok(mut table) = new_aims.recv() else { return Ok(()) };
-            let mut entries = entries.iter().cycle();
+            let Ok(mut aim) = new_aims.recv() else { return Ok(()) };
+            let mut number = 0;
             loop {
                 match new_aims.recv_timeout(pause) {
-                    Ok(aim) => table = aim,
+                    Ok(new) => aim = new,
                     Err(RecvTimeoutError::Disconnected) => return Ok(()),
                     Err(RecvTimeoutError::Timeout) => {
-                        let entry = entries.next().context("a directory has a sandbox")?;
-                        match &table {
-                            None => write_directory(redis, slice::from_ref(entry))?,
-                            Some(table) => table(&entry.0, entry.1)?,
-                        }
+                        let (sandbox, endpoint) =
+                            aim.entries.get(number % aim.entries.len()).context("a directory has a sandbox")?;
+                        (aim.table)(sandbox, *endpoint)?;
+                        number += 1;
                     }
                 }
             }
@@ -70,10 +91,10 @@ impl Changing {
         Self { aims, thread }
     }
 
-    /// From now on changes are made there; `None`: in Redis.
-    pub(super) fn aim(&self, table: Option<&Table>) {
+    /// From now on changes are made there.
+    pub(super) fn aim(&self, aim: &Aim) {
         // Where no changes are wanted, or one has failed, nobody listens; `stop` tells which.
-        let _unheard = self.aims.send(table.cloned()).is_err();
+        let _unheard = self.aims.send(aim.clone()).is_err();
     }
 
     /// # Errors
@@ -87,22 +108,21 @@ impl Changing {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
+
+    fn entries(count: u16) -> Arc<[(String, SocketAddr)]> {
+        (1..=count).map(|number| (number.to_string(), SocketAddr::from(([127, 0, 0, 1], 80 + number)))).collect()
+    }
 
     #[test]
     fn changes_go_where_they_are_aimed_and_come_round_again() {
-        let entries =
-            [("1", 81), ("2", 82)].map(|(id, port)| (id.to_owned(), SocketAddr::from(([127, 0, 0, 1], port))));
         let (sender, changed) = mpsc::channel();
         let table: Table =
             Arc::new(
                 move |sandbox: &str, endpoint: SocketAddr| Ok(sender.send((sandbox.to_owned(), endpoint.port()))?),
             );
-        // Nobody answers at this address: not one change may go there.
-        let changing = Changing::start(SocketAddr::from(([127, 0, 0, 1], 1)), entries.into(), 20);
-        changing.aim(Some(&table));
+        let changing = Changing::start(20);
+        changing.aim(&Aim { table, entries: entries(2) });
         let first: Vec<(String, u16)> = changed.iter().take(3).collect();
         assert_eq!(first, [("1".to_owned(), 81), ("2".to_owned(), 82), ("1".to_owned(), 81)]);
         changing.stop().unwrap();
@@ -111,9 +131,8 @@ mod tests {
     #[test]
     fn a_change_that_fails_is_told() {
         let table: Table = Arc::new(|_: &str, _: SocketAddr| anyhow::bail!("full"));
-        let changing =
-            Changing::start(([127, 0, 0, 1], 1).into(), vec![("1".to_owned(), ([127, 0, 0, 1], 81).into())], 1000);
-        changing.aim(Some(&table));
+        let changing = Changing::start(1000);
+        changing.aim(&Aim { table, entries: entries(1) });
         gateway_tests::wait::until("the change", Duration::from_secs(10), || {
             changing.thread.is_finished().then_some(())
         })
