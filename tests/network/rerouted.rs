@@ -98,8 +98,8 @@ fn a_stream_follows_its_routes() {
     }
 }
 
-/// A route moves while no gateway runs, and with it an interface comes. The next gateway looks for the way of each stream
-/// that it takes over.
+/// A route moves while no gateway runs, and with it an interface comes. The next gateway looks for the way of each
+/// stream that it takes over.
 #[test]
 fn a_route_that_moved_meanwhile_is_followed_by_the_next_gateway() {
     for path in paths() {
