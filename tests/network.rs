@@ -3,12 +3,15 @@
 
 mod attacked;
 mod captured;
+mod congested;
 mod errors;
 mod forged;
 mod hours;
 mod lossy;
+mod mixed;
 mod options;
 mod reborn;
+mod rerouted;
 mod shuffled;
 mod stalled;
 mod under_way;

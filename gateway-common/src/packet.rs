@@ -9,7 +9,8 @@
 #[derive(Debug, Default)]
 pub struct Way<W> {
     /// [`WATCHED`], [`HELD`], [`SHUT`], [`SPLICED`], or 0 where there is no stream. User space writes everything else
-    /// up to `spare` before it lets the program splice, and afterwards this word, `asked`, and what says so.
+    /// up to `spare` before it lets the program splice, and afterwards this word, `device`, `asked`,
+    /// and what says so.
     pub state: W,
     /// The new source address in network order; an IPv4 address in its IPv6-mapped form (RFC 4291 section 2.5.5.2).
     pub source: [W; 2],
@@ -25,10 +26,11 @@ pub struct Way<W> {
     pub scale_in: W,
     /// The one in which their receiver reads them.
     pub scale_out: W,
-    /// The interface that packets leave through; 0 where the receiver is on this machine.
+    /// The interface that packets leave through: [`LOOPBACK`] where the receiver is on this machine, [`NOWHERE`] where
+    /// there is no route to it.
     pub device: W,
-    /// 1 where both connections have timestamps.
-    pub timestamps: W,
+    /// What both connections agreed on: [`TIMESTAMPS`], [`NO_ECN`].
+    pub agreed: W,
     /// What the first timestamp becomes.
     pub timestamp_start: W,
     /// The first sequence number that the program sees.
@@ -60,7 +62,7 @@ pub struct Way<W> {
     pub reset: W,
     /// Packets that were sent on.
     pub packets: W,
-    /// Packets that were dropped: held, with options in an order that nobody uses, or at the end of their hops.
+    /// Packets that were dropped, for whatever reason but the first three of [`Unspliced`].
     pub dropped: W,
     /// Packets that went up before the direction was spliced.
     pub passed: W,
@@ -84,6 +86,20 @@ pub const SHUT: u64 = 3;
 
 /// [`Way::state`]: packets are rewritten and sent on.
 pub const SPLICED: u64 = 4;
+
+/// [`Way::device`]: there is no route to the receiver.
+pub const NOWHERE: u32 = 0;
+
+/// [`Way::device`]: the loopback interface, which has this number in every network (`LOOPBACK_IFINDEX` of
+/// include/net/flow.h).
+pub const LOOPBACK: u32 = 1;
+
+/// [`Way::agreed`]: segments have timestamps.
+pub const TIMESTAMPS: u64 = 1;
+
+/// [`Way::agreed`]: only one of the two connections can tell of congestion (RFC 3168), so neither direction may say
+/// that it can.
+pub const NO_ECN: u64 = 2;
 
 /// [`Way::reset`]: the direction was reset for certain. No time is that early.
 pub const RESET: u64 = 1;
@@ -152,11 +168,16 @@ pub enum Unspliced {
     TooLong,
     /// Dropped, since the kernel refused to change it.
     Refused,
+    /// Dropped, since there is no route to the receiver.
+    NoRoute,
+    /// Dropped, since it was marked by a congested router and its receiver cannot say so (RFC 6040 section 4.2): its
+    /// sender hears of the congestion by the loss.
+    Congested,
 }
 
 impl Unspliced {
     /// Every reason, in the order of the counts.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Fragment,
         Self::IpOptions,
         Self::Malformed,
@@ -165,6 +186,8 @@ impl Unspliced {
         Self::Hops,
         Self::TooLong,
         Self::Refused,
+        Self::NoRoute,
+        Self::Congested,
     ];
 
     /// The name in metrics.
@@ -179,6 +202,8 @@ impl Unspliced {
             Self::Hops => "hops",
             Self::TooLong => "too_long",
             Self::Refused => "refused",
+            Self::NoRoute => "no_route",
+            Self::Congested => "congested",
         }
     }
 }

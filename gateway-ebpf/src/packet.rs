@@ -17,15 +17,15 @@ mod shared;
 
 use core::ptr::null_mut;
 
-use aya_ebpf::bindings::TC_ACT_UNSPEC;
+use aya_ebpf::bindings::{TC_ACT_UNSPEC, bpf_redir_neigh, bpf_redir_neigh__bindgen_ty_1 as Next};
 use aya_ebpf::helpers::{bpf_check_mtu, bpf_redirect_neigh};
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
-use gateway_common::packet::{HELD, SHUT, SPLICED, Unspliced};
+use gateway_common::packet::{HELD, LOOPBACK, NO_ECN, NOWHERE, SHUT, SPLICED, Unspliced};
 
 use crate::maps::{WAY_EVENTS, WAY_INDICES, WAYS};
 use network::{IPV4, IPV6, Network};
-use segment::{ACK, SYN, Segment};
+use segment::{ACK, CWR, ECE, SYN, Segment};
 use shared::{Shared, Sum, count, load, store};
 
 /// `BPF_MTU_CHK_SEGS`: of a packet that is to be cut into segments, those count.
@@ -78,11 +78,13 @@ fn forward(
     back: &Shared,
 ) -> i32 {
     let device = load!(way, device) as u32;
-    if device != 0 && network.hops <= 1 {
-        return way.drop(Unspliced::Hops);
+    let leaves = device != LOOPBACK;
+    let no_ecn = load!(way, agreed) & NO_ECN != 0;
+    if no_ecn && network.is_marked() {
+        return way.drop(Unspliced::Congested);
     }
-    if device != 0 && !fits(ctx, device, index, way) {
-        return way.drop(Unspliced::TooLong);
+    if leaves && let Some(reason) = stays(ctx, network, device, index, way) {
+        return way.drop(reason);
     }
     let mut sum = Sum(0);
     let ack = segment.ack.wrapping_add(load!(way, ack_add) as u32);
@@ -105,6 +107,9 @@ fn forward(
         new[2] = (load!(way, acked) as u32).to_be();
         new[3] = ((segment.header << 26) | (ACK << 16) | segment.window).to_be();
     }
+    if no_ecn {
+        new[3] &= !((ECE | CWR) << 16).to_be();
+    }
     for (old, new) in header.iter().zip(&new) {
         sum.change(*old, *new);
     }
@@ -113,16 +118,55 @@ fn forward(
     }
     if ctx.store(network.transport, &new, 0).is_err()
         || ctx.l4_csum_replace(network.transport + 16, 0, sum.folded(), 0).is_err()
-        || network::addresses(ctx, network, way, device != 0).is_none()
+        || network::addresses(ctx, network, way, leaves).is_none()
+        || (no_ecn && network::not_capable(ctx, network).is_none())
     {
         return way.drop(Unspliced::Refused);
     }
     note::note(segment, ack, window, index, way, back);
-    if device == 0 {
-        return TC_ACT_UNSPEC;
+    // SAFETY: the program's own context.
+    let arrived_through = unsafe { (*ctx.skb.skb).ifindex };
+    match device {
+        // What was sent on this machine has its route with it.
+        LOOPBACK if arrived_through == LOOPBACK => TC_ACT_UNSPEC,
+        LOOPBACK => bring_home(network, way),
+        // SAFETY: without parameters the helper looks for the route, and for the neighbour on it.
+        _ => unsafe { bpf_redirect_neigh(device, null_mut(), 0, 0) as i32 },
     }
-    // SAFETY: without parameters the helper looks the neighbour up by the packet's destination.
-    unsafe { bpf_redirect_neigh(device, null_mut(), 0, 0) as i32 }
+}
+
+/// Brings a packet from outside to its receiver on this machine. The IP stack takes none from there whose source is an
+/// address of its own machine, so it goes out once more through the loopback interface.
+#[inline(always)]
+fn bring_home(network: &Network, way: &Shared) -> i32 {
+    /// As include/linux/socket.h has it.
+    const AF_INET: u32 = 2;
+    const LOOPBACK_NETWORK: u8 = 127;
+    let destination = way.addresses()[7];
+    if !network.is_ipv4 || destination.to_ne_bytes()[0] == LOOPBACK_NETWORK {
+        // The route that the helper finds on the way out stays with the packet, and nobody asks for its source.
+        // SAFETY: as above.
+        return unsafe { bpf_redirect_neigh(LOOPBACK, null_mut(), 0, 0) as i32 };
+    }
+    // Other addresses have no route through this interface (`fib_lookup_good_nhc`); their packets get theirs as they
+    // come in again, where net.ipv4.conf.lo.accept_local lets them.
+    let mut next = bpf_redir_neigh { nh_family: AF_INET, __bindgen_anon_1: Next { ipv4_nh: destination } };
+    // SAFETY: the helper reads the parameters, whose size is told.
+    unsafe { bpf_redirect_neigh(LOOPBACK, &raw mut next, size_of::<bpf_redir_neigh>() as i32, 0) as i32 }
+}
+
+/// Why a packet cannot leave the machine, if it cannot.
+#[inline(always)]
+fn stays(ctx: &TcContext, network: &Network, device: u32, index: u32, way: &Shared) -> Option<Unspliced> {
+    if device == NOWHERE {
+        Some(Unspliced::NoRoute)
+    } else if network.hops <= 1 {
+        Some(Unspliced::Hops)
+    } else if !fits(ctx, device, index, way) {
+        Some(Unspliced::TooLong)
+    } else {
+        None
+    }
 }
 
 /// Whether the interface takes a packet of this length. Sending on past the IP stack does not ask.

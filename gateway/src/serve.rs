@@ -17,6 +17,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::admin::{self, AdminState};
+use crate::config::packet::SEGMENT_LIMIT;
 use crate::config::{AddressBook, Config, DirectoryConfig, StreamConfig};
 use crate::connection::{Places, Shared, Table};
 use crate::directory::{
@@ -25,7 +26,7 @@ use crate::directory::{
 use crate::drain::{self, DrainSwitch};
 use crate::metrics::{DrainState, Metrics};
 use crate::sys::descriptors::{self, Capacity};
-use crate::sys::heap;
+use crate::sys::{heap, tcp};
 use crate::tunnel::live::Caps;
 use crate::tunnel::{LiveStreams, Reason};
 use crate::upstream::Register;
@@ -140,10 +141,12 @@ fn connections_max(config: &Config, capacity: Capacity) -> usize {
 /// The listeners of each worker: one socket per address and worker, all on the same port.
 fn listeners(config: &Config) -> Result<Vec<Vec<TcpListener>>, ServeError> {
     let mut workers: Vec<Vec<TcpListener>> = (0..config.workers.get()).map(|_| Vec::new()).collect();
+    let segment_max = Some(config.packet.segment_max).filter(|&bytes| bytes <= SEGMENT_LIMIT);
+    let segment_max = segment_max.map(|bytes| u32::try_from(bytes).expect("below the limit"));
     for &wanted in &config.listen {
         let mut address = wanted;
         for worker in &mut workers {
-            let listener = listen(address).map_err(|source| ServeError::Listen { address, source })?;
+            let listener = listen(address, segment_max).map_err(|source| ServeError::Listen { address, source })?;
             // Port 0 becomes a port with the first socket; the other workers join that one.
             address = listener.local_addr().map_err(|source| ServeError::Listen { address, source })?;
             worker.push(listener);
@@ -159,12 +162,15 @@ fn listen_admin(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(listener)
 }
 
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+fn listen(address: SocketAddr, segment_max: Option<u32>) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
+    }
+    if let Some(bytes) = segment_max {
+        tcp::set_segment_max(&socket, bytes)?;
     }
     socket.bind(&SockAddr::from(address))?;
     socket.listen(BACKLOG)?;

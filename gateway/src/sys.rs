@@ -9,6 +9,7 @@ pub mod descriptors;
 pub mod driver;
 pub mod flows;
 pub mod heap;
+pub mod netlink;
 pub mod netns;
 pub mod pipe;
 mod pool;

@@ -94,10 +94,21 @@ impl Bridge {
 
     /// Starts both on hosts that were prepared for it.
     pub fn start_on(path: Path, hosts: Hosts, with: impl FnOnce(GatewayBuilder) -> GatewayBuilder) -> Result<Self> {
+        let pod = hosts.listen()?;
+        Self::start_before(path, hosts, pod, with)
+    }
+
+    /// Starts a gateway on its host, before a pod that listens on one of them already.
+    pub fn start_before(
+        path: Path,
+        hosts: Hosts,
+        pod: TcpListener,
+        with: impl FnOnce(GatewayBuilder) -> GatewayBuilder,
+    ) -> Result<Self> {
         let any_port = |address| SocketAddr::new(address, 0).to_string();
         let (listen, admin) = (any_port(hosts.gateway_address()), any_port(hosts.admin_address()));
         let placed = |gateway: GatewayBuilder| with(gateway.through(hosts.at_gateway()).listen(listen).admin(admin));
-        let bridge = Self::start_at(path, hosts.listen()?, placed)?;
+        let bridge = Self::start_at(path, pod, placed)?;
         Ok(Self { hosts: Some(hosts), ..bridge })
     }
 
@@ -169,9 +180,14 @@ impl Bridge {
 
     /// Establishes a stream that cannot go into the kernel, and waits until the gateway says that this is the reason.
     pub fn stream_refused(&self, reason: &str) -> Result<Ends> {
+        self.stream_refused_from(self.connect()?, reason)
+    }
+
+    /// The same on a connection that was made elsewhere.
+    pub fn stream_refused_from(&self, client: TcpStream, reason: &str) -> Result<Ends> {
         let refused = || self.gateway.metric("gateway_stream_promotions_refused_total", &[("reason", reason)]);
         let before = refused()?;
-        let ends = self.establish(self.connect()?, b"", b"")?;
+        let ends = self.establish(client, b"", b"")?;
         self.streams.fetch_sub(1, Ordering::Relaxed);
         until("the refusal", PATIENCE, || refused().is_ok_and(|now| now > before).then_some(()))?;
         Ok(ends)

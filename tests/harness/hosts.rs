@@ -15,6 +15,8 @@
 //! The gateway's host routes between the two, so that the same stories can be told without a gateway. The addresses
 //! are seen by nobody else, and so are the same in every story.
 
+mod spare;
+
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 
 use anyhow::Result;
@@ -22,6 +24,7 @@ use anyhow::Result;
 use crate::need::{Need, is_missing};
 use crate::netns::{Namespace, NetNs};
 use crate::shuffler::{self, Shuffler};
+pub use spare::Route;
 
 /// How the hosts speak with each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -200,6 +203,16 @@ impl Hosts {
     pub fn listen(&self) -> Result<TcpListener> {
         let address = Cable::Pods.address(self.family, 2);
         self.pod.there(move || Ok(TcpListener::bind((address, 0))?))
+    }
+
+    /// Listens on the gateway's own host, at one of its addresses.
+    pub fn listen_at_gateway(&self, address: IpAddr) -> Result<TcpListener> {
+        self.gateway().there(move || Ok(TcpListener::bind((address, 0))?))
+    }
+
+    /// Connects from the gateway's own host.
+    pub fn connect_at_gateway(&self, to: SocketAddr) -> Result<TcpStream> {
+        self.gateway().there(move || Ok(TcpStream::connect(to)?))
     }
 
     /// Both ends of the client's and the pod's cable.

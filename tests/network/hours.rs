@@ -143,6 +143,8 @@ fn a_pod_that_answers_after_two_hours_is_heard() {
             part(ends);
         }
         // And are free again.
+        let gateway = &site.bridge().gateway;
+        until("no stream to be left", PATIENCE, || gateway.streams().unwrap().is_empty().then_some(())).unwrap();
         let next = site.world.stream();
         converse(&next, 74, 1000);
         part(next);

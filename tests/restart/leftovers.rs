@@ -130,7 +130,8 @@ fn streams_beyond_the_ports_are_carried_as_well() {
     assert_eq!(gateway.metric("gateway_streams_open", &[("engine", "packet")]).unwrap(), PORTS as f64);
 }
 
-/// Gateways that share the ports and not what is known of them: a pod does not answer a SYN on a connection that it has.
+/// Gateways that share the ports and not what is known of them: a pod does not answer a SYN on a connection that it
+/// has.
 #[test]
 fn a_port_of_a_gateway_with_another_folder_costs_one_attempt() {
     const PORTS: [&str; 2] = ["--packet-ports", "61002-61003"];

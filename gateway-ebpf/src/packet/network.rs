@@ -1,6 +1,6 @@
 //! The network headers.
 
-use aya_ebpf::bindings::BPF_F_PSEUDO_HDR;
+use aya_ebpf::bindings::{BPF_F_PSEUDO_HDR, BPF_F_RECOMPUTE_CSUM};
 use aya_ebpf::programs::TcContext;
 use gateway_common::packet::{Unspliced, WayKey};
 
@@ -22,6 +22,8 @@ const CSUM_IPV6: u64 = 1 << 7;
 
 /// A packet's addresses, and what is to be known of its network header.
 pub struct Network {
+    /// The header's first word, as it stands there.
+    first: u32,
     pub key: WayKey,
     /// Where the TCP header is.
     pub transport: usize,
@@ -29,6 +31,21 @@ pub struct Network {
     pub len: u32,
     pub hops: u8,
     pub is_ipv4: bool,
+}
+
+impl Network {
+    /// The two bits of the first word that tell of congestion (RFC 3168 section 5).
+    #[inline(always)]
+    fn ecn_bits(&self) -> u32 {
+        let bits: u32 = if self.is_ipv4 { 0x0003_0000 } else { 0x0030_0000 };
+        bits.to_be()
+    }
+
+    /// Whether a router on the way was congested.
+    #[inline(always)]
+    pub fn is_marked(&self) -> bool {
+        self.first & self.ecn_bits() == self.ecn_bits()
+    }
 }
 
 #[inline(always)]
@@ -55,6 +72,7 @@ pub fn ipv4(ctx: &TcContext) -> Option<Network> {
     // A packet that receive offloads made larger than its length field can say has none.
     let len = if total == 0 { ctx.len() - NETWORK as u32 } else { total };
     Some(Network {
+        first,
         key: [0, 0, mapped, source, 0, 0, mapped, destination, 0],
         transport: NETWORK + 20,
         len: len.checked_sub(20)?,
@@ -65,7 +83,7 @@ pub fn ipv4(ctx: &TcContext) -> Option<Network> {
 
 #[inline(always)]
 pub fn ipv6(ctx: &TcContext) -> Option<Network> {
-    let [_, second]: [u32; 2] = ctx.load(NETWORK).ok()?;
+    let [first, second]: [u32; 2] = ctx.load(NETWORK).ok()?;
     let [len_high, len_low, next, hops] = second.to_ne_bytes();
     match next {
         TCP => {}
@@ -83,7 +101,7 @@ pub fn ipv6(ctx: &TcContext) -> Option<Network> {
     let [e, f, g, h]: [u32; 4] = ctx.load(NETWORK + 24).ok()?;
     let len = u32::from(u16::from_be_bytes([len_high, len_low]));
     let key = [a, b, c, d, e, f, g, h, 0];
-    Some(Network { key, transport: NETWORK + 40, len, hops, is_ipv4: false })
+    Some(Network { first, key, transport: NETWORK + 40, len, hops, is_ipv4: false })
 }
 
 /// Rewrites the addresses, and takes a hop where the packet leaves the machine.
@@ -113,4 +131,22 @@ pub fn addresses(ctx: &TcContext, network: &Network, way: &Shared, leaves: bool)
     // A kernel that does not know the flag refuses it, and changes nothing.
     let known = ctx.l4_csum_replace(checksum, 0, pseudo.folded(), flags | CSUM_IPV6);
     known.or_else(|_| ctx.l4_csum_replace(checksum, 0, pseudo.folded(), flags)).ok()
+}
+
+/// Says to the routers that what congests them is to be dropped, not marked.
+#[inline(always)]
+pub fn not_capable(ctx: &TcContext, network: &Network) -> Option<()> {
+    let first = network.first & !network.ecn_bits();
+    if first == network.first {
+        return Some(());
+    }
+    // IPv4 has a sum of its own, whose change makes up for this one.
+    let flags = if network.is_ipv4 { 0 } else { u64::from(BPF_F_RECOMPUTE_CSUM) };
+    ctx.store(NETWORK, &first, flags).ok()?;
+    if network.is_ipv4 {
+        let mut header = Sum(0);
+        header.change(network.first, first);
+        ctx.l3_csum_replace(NETWORK + 10, 0, header.folded(), 0).ok()?;
+    }
+    Some(())
 }

@@ -2,6 +2,8 @@
 
 use aya_ebpf::programs::TcContext;
 
+use gateway_common::packet::TIMESTAMPS as HAS_TIMESTAMPS;
+
 use super::network::Network;
 use super::shared::{Shared, Sum, load};
 
@@ -9,6 +11,9 @@ pub const FIN: u32 = 0x01;
 pub const SYN: u32 = 0x02;
 pub const RST: u32 = 0x04;
 pub const ACK: u32 = 0x10;
+/// RFC 3168 section 6.1: congestion was met, and is answered.
+pub const ECE: u32 = 0x40;
+pub const CWR: u32 = 0x80;
 
 /// NOP, NOP, timestamps of 10 bytes: the order that RFC 7323 appendix A recommends, and everybody uses.
 const TIMESTAMPS: u32 = 0x0101_080a;
@@ -74,7 +79,7 @@ pub fn options(
             return Some(());
         }
         first = u32::from_be(ctx.load(at).ok()?);
-    } else if load!(way, timestamps) != 0 {
+    } else if load!(way, agreed) & HAS_TIMESTAMPS != 0 {
         return None;
     }
     if first & 0xffff_ff00 != SACK {

@@ -3,7 +3,7 @@
 //! (`owners`).
 //!
 //! It is made before the workers have descriptor tables of their own, so that its descriptors mean the same in all of
-//! them. Interfaces that come later carry no spliced stream.
+//! them.
 
 mod devices;
 pub mod flush;
@@ -25,12 +25,13 @@ use std::time::Duration;
 
 use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
 use aya::programs::ProgramError;
-use gateway_common::packet::{Label, Unspliced, Way, WayKey};
+use gateway_common::packet::{LOOPBACK, Label, NOWHERE, Unspliced, Way, WayKey};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::{LoadError, PACKET_INGRESS};
 use crate::config::PacketConfig;
+use crate::sys::netlink::{Routes, Towards};
 use crate::sys::raw::RawSender;
 use crate::sys::{FlowArray, registered};
 use devices::Devices;
@@ -68,6 +69,7 @@ pub struct Splicer {
     next: AtomicU32,
     grace: Grace,
     devices: Devices,
+    routes: Routes,
     ports: Ports,
     sender: RawSender,
     owners: Owners,
@@ -157,7 +159,11 @@ impl Splicer {
         let (ways, labels) = (Arc::new(ways), Arc::new(labels));
         let grace = Grace::start(Arc::clone(&ways), Arc::clone(&labels)).map_err(system("no membarrier(2)"))?;
         let sender = RawSender::open().map_err(system("cannot open a raw socket (CAP_NET_RAW)"))?;
-        let devices = devices::hooked(&config.interfaces).map_err(system("cannot list the interfaces"))?;
+        let routes = Routes::open().map_err(system("cannot open a netlink socket"))?;
+        let devices = devices::wanted(&config.interfaces).map_err(system("cannot list the interfaces"))?;
+        for name in devices::missing(&config.interfaces, &devices) {
+            tracing::warn!(name, "there is no such interface with Ethernet headers yet");
+        }
         program::attach(&mut ebpf, &state, &devices)?;
         let events = Events { lock: state.events(), map: maps.events };
         let splicer = Arc::new(Self {
@@ -167,7 +173,8 @@ impl Splicer {
             unspliced: PerCpuArray::try_from(maps.unspliced).expect(vouched),
             next: AtomicU32::new(0),
             grace,
-            devices: Devices::new(devices),
+            devices: Devices::new(config.interfaces.clone(), devices),
+            routes,
             ports: Ports::new(config.ports),
             sender,
             owners,
@@ -235,20 +242,52 @@ impl Splicer {
         }
     }
 
-    /// The interface through which packets leave from `local` to `peer`: `Some(0)` where the peer is on this machine,
-    /// `None` where it is not understood.
-    #[must_use]
-    pub fn device(&self, local: IpAddr, peer: IpAddr) -> Option<u32> {
-        self.devices.towards(local, peer)
+    /// The interface through which packets leave from `local` to `peer`: [`LOOPBACK`] where the peer is on this
+    /// machine, [`NOWHERE`] where there is no route. What answers through an interface without the program does not
+    /// come to us, so that there is no way through such a one, either.
+    ///
+    /// # Errors
+    /// When the kernel does not say.
+    pub fn device(&self, local: IpAddr, peer: IpAddr) -> io::Result<u32> {
+        let device = match self.routes.find(local, peer)? {
+            Towards::Here => LOOPBACK,
+            Towards::Device(device) => device,
+            Towards::Nowhere => NOWHERE,
+        };
+        Ok(if self.devices.has(device) { device } else { NOWHERE })
     }
 
-    /// Ports from which `endpoint` can be dialled so that the connection may be spliced, one after another; it may have
-    /// more after a `None`, which says that those looked at are taken. There is no iterator where there is no route.
+    /// Puts the program on interfaces that have come, and takes away what is left of those that have gone. False where
+    /// another process is just setting up or tearing down, so that it has to be tried again.
+    ///
+    /// # Errors
+    /// When the interfaces cannot be listed, or one does not take the program.
+    pub fn follow_interfaces(&self) -> Result<bool, StartError> {
+        let devices = self.devices.changed().map_err(system("cannot list the interfaces"))?;
+        let Some(devices) = devices.filter(|_| self.owners.is_there()) else { return Ok(true) };
+        let Some(_setting_up) = self.state.try_lock().map_err(system("cannot lock the state directory"))? else {
+            return Ok(false);
+        };
+        program::follow(&self.state, &devices)?;
+        self.devices.set(devices);
+        Ok(true)
+    }
+
+    /// Ports from which `endpoint` can be dialled so that the connection may be spliced, one after another, the same
+    /// again where there are few; for one dial. There is no iterator where there is no route.
     #[must_use]
     pub fn ports(&self, endpoint: SocketAddr) -> Option<impl Iterator<Item = u16>> {
         let local = ports::local_address(endpoint)?;
         let is_live = move |local| locked(&self.indices).get(&keys::way_key(endpoint, local), 0).is_ok();
-        Some(std::iter::from_fn(move || self.ports.next(local, is_live)))
+        let mut looks = ports::LOOKS_MAX;
+        Some(std::iter::from_fn(move || self.ports.next(local, &mut looks, is_live)))
+    }
+
+    /// Whether packets to `endpoint` stay on this machine.
+    #[must_use]
+    pub fn is_here(&self, endpoint: SocketAddr) -> bool {
+        let local = ports::local_address(endpoint);
+        local.is_some_and(|local| matches!(self.device(local.ip(), endpoint.ip()), Ok(LOOPBACK)))
     }
 
     /// Whether nobody else is given this port.

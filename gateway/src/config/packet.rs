@@ -17,7 +17,13 @@ pub struct PacketConfig {
     pub interfaces: Vec<String>,
     /// How many streams can be without sockets at one time. The kernel has memory for all of them from the start.
     pub streams_max: u32,
+    /// The longest segments that clients are told they may send, in bytes; above [`SEGMENT_LIMIT`] that is left to
+    /// their routes.
+    pub segment_max: usize,
 }
+
+/// The longest segment that a listener can be told to ask for, in bytes (`MAX_TCP_WINDOW` of include/net/tcp.h).
+pub const SEGMENT_LIMIT: usize = 32_767;
 
 impl Default for PacketConfig {
     fn default() -> Self {
@@ -26,6 +32,7 @@ impl Default for PacketConfig {
             ports: PortRange { first: 61_000, last: u16::MAX },
             interfaces: Vec::new(),
             streams_max: 32 << 10,
+            segment_max: 65_535,
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::http::RequestHead;
 use crate::http::rewrite::{self, Forwarding, ResponseRewrite};
 use crate::metrics::UpstreamState;
 use crate::route::Target;
-use crate::sys::Socket;
+use crate::sys::{Socket, tcp};
 use crate::upstream::{self, DialError, DialOutcome, Lease, PoolKey};
 
 /// A request, its route and its account.
@@ -76,16 +76,17 @@ impl<'a> Call<'a> {
     }
 
     /// Dials the sandbox. Where no descriptor is left for it, idle connections give theirs. Where its host is gone, the
-    /// directory is asked once more: the sandbox may have moved. What becomes a stream may lose its sockets later, and
-    /// comes from a port that is kept for that.
-    pub(super) async fn dial(&mut self, for_stream: bool) -> Result<(Inbox, Lease), Failure> {
-        let first = match self.dial_once(for_stream).await {
+    /// directory is asked once more: the sandbox may have moved. What becomes a stream of this client's may lose its
+    /// sockets later: it comes from a port that is kept for that, and asks a pod on this machine for segments that get
+    /// to the client.
+    pub(super) async fn dial(&mut self, stream_of: Option<&Socket>) -> Result<(Inbox, Lease), Failure> {
+        let first = match self.dial_once(stream_of).await {
             Ok(socket) => return Ok(self.dialled(socket)),
             Err(error) => error,
         };
         if first.lacks_descriptors() {
             self.context.pool.clear();
-            let socket = self.dial_once(for_stream).await?;
+            let socket = self.dial_once(stream_of).await?;
             return Ok(self.dialled(socket));
         }
         if !first.host_is_gone() {
@@ -98,21 +99,28 @@ impl<'a> Call<'a> {
         }
         self.located = again;
         self.endpoint = locate::endpoint(self.target, again, self.context)?;
-        let socket = self.dial_once(for_stream).await?;
+        let socket = self.dial_once(stream_of).await?;
         Ok(self.dialled(socket))
     }
 
-    async fn dial_once(&self, for_stream: bool) -> Result<Socket, DialError> {
+    async fn dial_once(&self, stream_of: Option<&Socket>) -> Result<Socket, DialError> {
         let metrics = &self.context.shared.metrics;
         let configured = self.context.config().upstream.dial;
         let ladder = self.target.handling.dial.map(|ladder| DialConfig { timeout: configured.timeout, ..ladder });
-        let splicer = self.context.shared.splicer.as_ref().filter(|_| for_stream);
-        let mut ports = splicer.and_then(|splicer| splicer.ports(self.endpoint()));
+        let splicer = self.context.shared.splicer.as_ref().zip(stream_of);
+        let segment_max = splicer.and_then(|(splicer, client)| {
+            // What cannot be asked has failed: whoever reads from it next will tell.
+            let segment_max = tcp::segment_max(client).ok().flatten()?;
+            // A pod on this machine sends longer ones than any other.
+            splicer.is_here(self.endpoint()).then_some(segment_max)
+        });
+        let mut ports = splicer.and_then(|(splicer, _)| splicer.ports(self.endpoint()));
         let mut tries = 0;
         upstream::dial(
             &self.context.driver,
             self.endpoint(),
             || ports.as_mut()?.next(),
+            segment_max,
             &ladder.unwrap_or(configured),
             |outcome: DialOutcome, time| {
                 if tries > 0 {

@@ -61,7 +61,7 @@ pub(super) async fn exchange(client: &mut Inbox, mut call: Call<'_>) -> Result<N
             done => return conclude(done, &mut call),
         }
     }
-    let upstream = call.dial(false).await?;
+    let upstream = call.dial(None).await?;
     let done = converse(client, upstream, &mut call).await;
     conclude(done, &mut call)
 }

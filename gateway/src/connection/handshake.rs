@@ -27,7 +27,7 @@ enum Left {
 /// Carries out an upgrade.
 pub(super) async fn handshake(client: &mut Inbox, mut call: Call<'_>, upgrade: &Upgrade) -> Result<Next, Failure> {
     let permit = call.context.shared.live.admit(call.client_address(), &call.target.sandbox)?;
-    let (mut upstream, lease) = call.dial(true).await?;
+    let (mut upstream, lease) = call.dial(Some(&client.socket)).await?;
     let limit = call.response_timeout();
     let answer = {
         let mut answer = pin!(tokio::time::timeout(limit, answer(&mut upstream, &client.socket, &call)));

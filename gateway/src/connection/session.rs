@@ -72,7 +72,7 @@ pub(super) async fn open(client: &mut Inbox, mut call: Call<'_>, upgrade: &Upgra
     };
     let head = call.request_bytes(true);
     let offer = Offer::new(&head, config.http.host_header == HostHeader::Endpoint);
-    let (mut upstream, lease) = call.dial(false).await?;
+    let (mut upstream, lease) = call.dial(None).await?;
     let shaking = shake(&mut upstream, &offer, call.endpoint(), &call.context.limits);
     let timed = tokio::time::timeout(lives.handshake_timeout, shaking);
     let answer = tokio::select! {
@@ -217,7 +217,7 @@ impl Host for Around<'_> {
         let once = DialConfig { attempts: 1, ..self.context.config().upstream.dial };
         let observe = |outcome: DialOutcome, time| shared.metrics.dial(outcome.label(), time);
         let handshake = async {
-            let socket = match upstream::dial(&self.context.driver, endpoint, || None, &once, observe).await {
+            let socket = match upstream::dial(&self.context.driver, endpoint, || None, None, &once, observe).await {
                 Ok(socket) => socket,
                 Err(error) => {
                     if error.host_is_gone() {

@@ -86,13 +86,25 @@ pub(super) const ENGINE: LabelSpec = LabelSpec { name: "engine", values: &["copy
 pub(super) const KERNEL_ENGINE: LabelSpec = LabelSpec { name: "engine", values: &["sockmap", "packet"] };
 const REFUSAL: LabelSpec = LabelSpec {
     name: "reason",
-    values: &["busy", "urgent", "fin", "full", "refused", "route", "port", "options", "mss"],
+    values: &["busy", "urgent", "fin", "full", "refused", "route", "martian", "port", "options", "mss"],
 };
 /// [`gateway_common::packet::Unspliced`]
 const UNSPLICED: LabelSpec = LabelSpec {
     name: "reason",
-    values: &["fragment", "ip_options", "malformed", "held", "tcp_options", "hops", "too_long", "refused"],
+    values: &[
+        "fragment",
+        "ip_options",
+        "malformed",
+        "held",
+        "tcp_options",
+        "hops",
+        "too_long",
+        "refused",
+        "no_route",
+        "congested",
+    ],
 };
+const ROUTE_CHANGE: LabelSpec = LabelSpec { name: "change", values: &["moved", "lost", "found"] };
 const DEMOTION: LabelSpec =
     LabelSpec { name: "reason", values: &["ended", "pressure", "late", "raced", "operator", "closed"] };
 const UPSTREAM_STATE: LabelSpec = LabelSpec { name: "state", values: &["idle", "busy"] };
@@ -223,6 +235,12 @@ pub const METRICS: &[MetricSpec] = &[
         "gateway_packets_unspliced_total",
         &[UNSPLICED],
         "Packets that the packet engine left to the IP stack (fragment, ip_options, malformed) or dropped.",
+    ),
+    counter(
+        "gateway_stream_route_changes_total",
+        &[ROUTE_CHANGE],
+        "Times that a direction of a stream without sockets took another interface, had no route any more, or had one \
+         again.",
     ),
     gauge(
         "gateway_engine_available",

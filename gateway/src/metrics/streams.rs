@@ -38,6 +38,7 @@ pub struct StreamMetrics {
     demotions: Family<Counter>,
     skbs: Family<Counter>,
     unspliced: Family<Counter>,
+    route_changes: Family<Counter>,
     available: Family<Gauge>,
     /// Set once, when the registry of live streams exists.
     totals: OnceLock<Arc<dyn StreamTotals>>,
@@ -57,6 +58,7 @@ impl StreamMetrics {
             demotions: Family::new(recorder, "gateway_stream_demotions_total"),
             skbs: Family::new(recorder, "gateway_sockmap_skbs_total"),
             unspliced: Family::new(recorder, "gateway_packets_unspliced_total"),
+            route_changes: Family::new(recorder, "gateway_stream_route_changes_total"),
             available: Family::new(recorder, "gateway_engine_available"),
             totals: OnceLock::new(),
         }
@@ -91,6 +93,11 @@ impl StreamMetrics {
     /// A stream came back from this engine.
     pub fn demoted(&self, engine: &'static str, reason: &'static str) {
         self.demotions.with([engine, reason]).increment(1);
+    }
+
+    /// The way of a stream without sockets has changed.
+    pub fn route_changed(&self, change: &'static str) {
+        self.route_changes.with([change]).increment(1);
     }
 
     /// Whether this process can use an engine.

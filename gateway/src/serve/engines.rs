@@ -133,6 +133,12 @@ impl Spliced {
                 tracing::error!(%error, "what routers say about spliced packets is not heard");
             }
         });
+        let following = Arc::clone(&keeper);
+        tokio::spawn(async move {
+            if let Err(error) = packet::follow(following).await {
+                tracing::error!(%error, "streams without sockets do not follow routes and interfaces");
+            }
+        });
         tokio::spawn(async move {
             let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
             loop {

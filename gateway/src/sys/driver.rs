@@ -21,6 +21,7 @@ use super::pipe::Pipes;
 use super::pool::Pool;
 use super::ring::{self, Ring};
 use super::socket::{Fd, Socket};
+use super::tcp::set_segment_max;
 
 /// What a worker's thread waits with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,16 +125,26 @@ impl Driver {
         Ok(Listener { kind, driver: self.clone() })
     }
 
-    /// Connects to `endpoint`, from `port` where one is given.
+    /// Connects to `endpoint`, from `port` where one is given, and tells it that segments may have `segment_max` bytes
+    /// at most.
     ///
     /// # Errors
     /// `TimedOut` after `timeout`, otherwise what `bind(2)` and `connect(2)` say.
-    pub async fn connect(&self, endpoint: SocketAddr, port: Option<u16>, timeout: Duration) -> io::Result<Socket> {
+    pub async fn connect(
+        &self,
+        endpoint: SocketAddr,
+        port: Option<u16>,
+        segment_max: Option<u32>,
+        timeout: Duration,
+    ) -> io::Result<Socket> {
         let socket = socket2::Socket::new(
             Domain::for_address(endpoint),
             Type::STREAM.nonblocking().cloexec(),
             Some(Protocol::TCP),
         )?;
+        if let Some(bytes) = segment_max {
+            set_segment_max(&socket, bytes)?;
+        }
         if let Some(port) = port {
             let any: IpAddr =
                 if endpoint.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };

@@ -14,11 +14,15 @@ use socket2::SockRef;
 
 use super::tcp::{TcpInfo, option, set_option, tcp_info, unacknowledged};
 
-/// Options that both connections must have in common: timestamps, SACK, window scaling and ECN
+/// Options that both connections must have in common: timestamps, SACK and window scaling
 /// (`TCPI_OPT_*` in include/uapi/linux/tcp.h).
-const OPTIONS: u8 = 1 | 2 | 4 | 8;
+const COMMON_OPTIONS: u8 = 1 | 2 | 4;
 /// `TCPI_OPT_TIMESTAMPS`
 const TIMESTAMPS: u8 = 1;
+/// What they take of each segment, which `tcpi_advmss` has taken off already (`tcp_rcv_synsent_state_process`).
+const TIMESTAMPS_BYTES: u32 = 12;
+/// `TCPI_OPT_ECN`
+const ECN: u8 = 8;
 /// `TCP_ESTABLISHED` of include/net/tcp_states.h.
 const ESTABLISHED: u8 = 1;
 /// Positions in [`TcpInfo::numbers`].
@@ -47,11 +51,11 @@ pub struct Numbers {
     pub peer_scale: u8,
     /// The scale of those that it gets.
     pub own_scale: u8,
-    /// Which of [`OPTIONS`] were agreed.
-    pub options: u8,
+    /// Which were agreed (`TCPI_OPT_*`).
+    options: u8,
     /// The longest segment that the peer takes (`TCP_MAXSEG` in repair mode).
     pub peer_mss: u32,
-    /// The longest that it was told it may send.
+    /// The longest that it was told it may send; both without options (RFC 6691).
     pub own_mss: u32,
     /// The largest packet that gets to the peer.
     pub path_mtu: u32,
@@ -62,6 +66,18 @@ impl Numbers {
     #[must_use]
     pub const fn has_timestamps(&self) -> bool {
         self.options & TIMESTAMPS != 0
+    }
+
+    /// Whether both ends tell each other of congestion (RFC 3168).
+    #[must_use]
+    pub const fn has_ecn(&self) -> bool {
+        self.options & ECN != 0
+    }
+
+    /// What has to be the same for two connections that become one.
+    #[must_use]
+    pub const fn common_options(&self) -> u8 {
+        self.options & COMMON_OPTIONS
     }
 }
 
@@ -128,9 +144,9 @@ pub fn take(socket: &impl AsFd) -> io::Result<Numbers> {
         clock: option(socket, tcp, libc::TCP_TIMESTAMP)?,
         peer_scale: info.scales & 15,
         own_scale: info.scales >> 4,
-        options: info.options & OPTIONS,
+        options: info.options,
         peer_mss: option(socket, tcp, libc::TCP_MAXSEG)?,
-        own_mss: info.numbers[ADVMSS],
+        own_mss: info.numbers[ADVMSS] + if info.options & TIMESTAMPS == 0 { 0 } else { TIMESTAMPS_BYTES },
         path_mtu: info.numbers[PMTU],
     })
 }

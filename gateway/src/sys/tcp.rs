@@ -2,6 +2,7 @@
 
 use std::io;
 use std::mem::MaybeUninit;
+use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
@@ -141,6 +142,33 @@ pub fn release_send_buffer(socket: &impl AsFd) -> io::Result<()> {
     /// include/uapi/asm-generic/socket.h; the crate does not name it for every target.
     const SO_BUF_LOCK: libc::c_int = 72;
     set_option(socket, libc::SOL_SOCKET, SO_BUF_LOCK, &0_u32)
+}
+
+/// The longest segment without options that gets to the peer and that it takes; `None` where that is longer than any
+/// that can be asked for, as on the loopback interface.
+///
+/// # Errors
+/// What `getsockopt(2)` says.
+pub fn segment_max(socket: &impl AsFd) -> io::Result<Option<u32>> {
+    /// Position of `tcpi_snd_mss` in [`TcpInfo::numbers`].
+    const SND_MSS: usize = 2;
+    /// `TCPI_OPT_TIMESTAMPS`, and what they take of each segment.
+    const TIMESTAMPS: u8 = 1;
+    const TIMESTAMPS_BYTES: u32 = 12;
+    /// `TCP_MIN_MSS` and `MAX_TCP_WINDOW` of include/net/tcp.h, the bounds of `TCP_MAXSEG`.
+    const BOUNDS: RangeInclusive<u32> = 88..=32_767;
+    let info = tcp_info(socket)?;
+    let options = if info.options & TIMESTAMPS == 0 { 0 } else { TIMESTAMPS_BYTES };
+    Ok(Some(info.numbers[SND_MSS] + options).filter(|bytes| BOUNDS.contains(bytes)))
+}
+
+/// Tells peers to come that their segments may have this many bytes (`TCP_MAXSEG`, tcp(7)), if the route does not say
+/// less.
+///
+/// # Errors
+/// What `setsockopt(2)` says, `EINVAL` outside of 88 to 32,767.
+pub fn set_segment_max(socket: &impl AsFd, bytes: u32) -> io::Result<()> {
+    set_option(socket, libc::IPPROTO_TCP, libc::TCP_MAXSEG, &bytes)
 }
 
 /// The socket's number, which no other ever gets (`SO_COOKIE`, Linux 4.12).

@@ -27,10 +27,12 @@ mod numbers;
 mod segment;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+
+use gateway_common::packet::TIMESTAMPS;
 
 use super::Sides;
 use super::half_close::{Ended, Reason, Side};
@@ -39,7 +41,7 @@ use crate::bpf::splicer::{HoldError, Pair, Paths, Place, Splicer};
 use crate::sys::repair::{self, Unrest};
 use ending::low;
 pub use errors::relay;
-pub use keeper::{Keeper, Terms};
+pub use keeper::{Keeper, Terms, follow};
 
 /// How long is waited for silence at most: a peer may put an acknowledgement off for 40 ms (`TCP_DELACK_MIN`), is a
 /// network away, and waiting for packets takes some 20 ms each time.
@@ -60,7 +62,7 @@ struct Spliced<'a> {
 
 impl<'a> Spliced<'a> {
     fn of(pair: Pair<'a>) -> Self {
-        let timestamps = pair.way(0).timestamps.load(Ordering::Relaxed) != 0;
+        let timestamps = pair.way(0).agreed.load(Ordering::Relaxed) & TIMESTAMPS != 0;
         Self { pair, paths: pair.paths(), timestamps }
     }
 
@@ -90,9 +92,13 @@ pub(super) enum Refusal {
     /// A socket could not be asked.
     #[error("a connection cannot be taken over: {0}")]
     Socket(#[from] io::Error),
-    /// The two ends are not reached in the same way, or by none that is known.
-    #[error("the ways to the two ends do not fit together")]
+    /// One end is not reached through an interface that has the program, or the other by another IP version, or by
+    /// another gateway on this machine that has no sockets for it, either.
+    #[error("the ways to the two ends are not known, or do not fit together")]
     Route,
+    /// One end has an IPv4 address of this machine, and the other is outside.
+    #[error("{0} is on this machine and takes nothing from outside, since net.ipv4.conf.lo.accept_local is 0")]
+    Martian(IpAddr),
     /// The pod was dialled from a port that others may get.
     #[error("the connection to the pod has a port that is not kept")]
     Port,
@@ -111,6 +117,7 @@ impl Refusal {
             Self::Hold(HoldError::Full(_)) => "full",
             Self::Hold(HoldError::Refused(_) | HoldError::Closed) | Self::Socket(_) => "refused",
             Self::Route => "route",
+            Self::Martian(_) => "martian",
             Self::Port => "port",
             Self::Options => "options",
             Self::SegmentSize => "mss",
@@ -138,7 +145,7 @@ async fn try_splice(
     by_force: bool,
 ) -> Result<Option<Place>, Refusal> {
     let paths = numbers::paths(&sides.client, &sides.upstream)?;
-    let devices = numbers::devices(&paths, splicer).ok_or(Refusal::Route)?;
+    let devices = numbers::devices(&paths, splicer)?;
     if !splicer.owns_port(paths.gateway_to_pod.port()) {
         return Err(Refusal::Port);
     }
@@ -146,6 +153,9 @@ async fn try_splice(
         return Ok(None);
     }
     let place = splicer.watch(paths)?;
+    if place.pair().is_chained(devices) {
+        return Err(Refusal::Route);
+    }
     if by_force {
         place.hold();
     }
@@ -153,7 +163,7 @@ async fn try_splice(
         return Ok(None);
     }
     // A reset goes up even now.
-    let taken = numbers::take(sides, &paths).map(|numbers| is_silent(sides).then_some(numbers));
+    let taken = numbers::take(sides, &paths, devices).map(|numbers| is_silent(sides).then_some(numbers));
     let Ok(Some([client, upstream])) = taken else {
         for socket in [&sides.client, &sides.upstream] {
             repair::give_back(socket)?;

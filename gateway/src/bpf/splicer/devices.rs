@@ -1,18 +1,19 @@
-//! The interfaces that spliced packets arrive on and leave through.
+//! The interfaces that spliced packets arrive on and leave through. They come and go.
 
 use std::io;
-use std::net::IpAddr;
+use std::sync::Mutex;
 
 use nix::ifaddrs::{InterfaceAddress, getifaddrs};
-use nix::net::if_::{InterfaceFlags, if_nametoindex};
+use nix::net::if_::if_nametoindex;
 use nix::sys::socket::SockaddrStorage;
+
+use super::locked;
 
 /// An interface of this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Device {
     pub(super) name: String,
     pub(super) index: u32,
-    is_loopback: bool,
 }
 
 impl Device {
@@ -23,63 +24,53 @@ impl Device {
 }
 
 /// Those with the program on them.
-pub(super) struct Devices(Vec<Device>);
+pub(super) struct Devices {
+    /// What somebody has named; otherwise the program is on all that can have it.
+    names: Vec<String>,
+    hooked: Mutex<Vec<Device>>,
+}
 
 impl Devices {
-    pub(super) const fn new(devices: Vec<Device>) -> Self {
-        Self(devices)
+    pub(super) const fn new(names: Vec<String>, hooked: Vec<Device>) -> Self {
+        Self { names, hooked: Mutex::new(hooked) }
     }
 
-    /// The interface through which packets leave from `local` to `peer`: `Some(0)` where the peer is on this machine,
-    /// `None` where it is not understood.
-    pub(super) fn towards(&self, local: IpAddr, peer: IpAddr) -> Option<u32> {
-        let interfaces: Vec<_> = getifaddrs().ok()?.collect();
-        let having = |address: IpAddr| {
-            interfaces.iter().find(|interface| {
-                let own = interface.address.as_ref();
-                let v4 = own.and_then(|own| own.as_sockaddr_in()).map(|own| IpAddr::V4(own.ip()));
-                let v6 = own.and_then(|own| own.as_sockaddr_in6()).map(|own| IpAddr::V6(own.ip()));
-                v4.or(v6) == Some(address)
-            })
-        };
-        let Self(devices) = self;
-        if peer.is_loopback() || having(peer).is_some() {
-            return devices.iter().any(|device| device.is_loopback).then_some(0);
-        }
-        let device = if_nametoindex(having(local)?.interface_name.as_str()).ok()?;
-        devices.iter().any(|known| known.index == device).then_some(device)
+    pub(super) fn has(&self, index: u32) -> bool {
+        locked(&self.hooked).iter().any(|device| device.index == index)
+    }
+
+    /// Those that are there now; `None` where nothing has changed since [`Self::set`].
+    pub(super) fn changed(&self) -> io::Result<Option<Vec<Device>>> {
+        let devices = wanted(&self.names)?;
+        Ok((*locked(&self.hooked) != devices).then_some(devices))
+    }
+
+    pub(super) fn set(&self, devices: Vec<Device>) {
+        *locked(&self.hooked) = devices;
     }
 }
 
-/// The interfaces with these names; without any, all that are up and whose packets have an Ethernet header, which those
-/// of the loopback interface have, too.
-pub(super) fn hooked(names: &[String]) -> io::Result<Vec<Device>> {
+/// The interfaces with these names that are there; without any name, all whose packets have an Ethernet header, which
+/// those of the loopback interface have, too. Whether they are up does not matter: what is up before the program is on
+/// it would let a packet by.
+pub(super) fn wanted(names: &[String]) -> io::Result<Vec<Device>> {
     const WITH_ETHERNET_HEADER: [u16; 2] = [libc::ARPHRD_ETHER, libc::ARPHRD_LOOPBACK];
-    let known: Vec<_> = getifaddrs()?.collect();
     // One entry of each interface is its link's. sysfs would show those of the network namespace that mounted it.
-    let has_header = |interface: &InterfaceAddress| {
-        let link = interface.address.as_ref().and_then(SockaddrStorage::as_link_addr);
-        link.is_some_and(|link| WITH_ETHERNET_HEADER.contains(&link.hatype()))
+    let link = |interface: &InterfaceAddress| {
+        let link = *interface.address.as_ref().and_then(SockaddrStorage::as_link_addr)?;
+        let index = u32::try_from(link.ifindex()).ok()?;
+        WITH_ETHERNET_HEADER.contains(&link.hatype()).then(|| Device { name: interface.interface_name.clone(), index })
     };
-    let mut wanted: Vec<String> = if names.is_empty() {
-        let up = known.iter().filter(|interface| interface.flags.contains(InterfaceFlags::IFF_UP));
-        up.filter(|interface| has_header(interface)).map(|interface| interface.interface_name.clone()).collect()
-    } else {
-        names.to_vec()
-    };
-    wanted.sort_unstable();
-    wanted.dedup();
-    let device = |name: String| {
-        let index = if_nametoindex(name.as_str())
-            .map_err(|error| io::Error::new(io::ErrorKind::NotFound, format!("{name}: {error}")))?;
-        let is_loopback = known.iter().any(|interface| {
-            interface.interface_name == name && interface.flags.contains(InterfaceFlags::IFF_LOOPBACK)
-        });
-        Ok(Device { name, index, is_loopback })
-    };
-    let devices = wanted.into_iter().map(device);
-    // Of those that nobody has named, one that has gone meanwhile is no mistake.
-    if names.is_empty() { Ok(devices.filter_map(Result::ok).collect()) } else { devices.collect() }
+    let mut devices: Vec<Device> = getifaddrs()?.filter_map(|interface| link(&interface)).collect();
+    devices.retain(|device| names.is_empty() || names.contains(&device.name));
+    devices.sort_unstable_by_key(|device| device.index);
+    Ok(devices)
+}
+
+/// The names without an interface that can have the program.
+pub(super) fn missing<'a>(names: &'a [String], devices: &[Device]) -> Vec<&'a str> {
+    let is_missing = |name: &&String| !devices.iter().any(|device| device.name == **name);
+    names.iter().filter(is_missing).map(String::as_str).collect()
 }
 
 #[cfg(test)]
@@ -87,11 +78,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_peer_on_this_machine_takes_the_loopback_interface() {
-        let devices = Devices::new(hooked(&["lo".to_owned()]).unwrap());
-        let own = "127.0.0.1".parse().unwrap();
-        assert_eq!(devices.towards(own, own), Some(0));
-        assert_eq!(Devices::new(Vec::new()).towards(own, own), None);
-        assert!(hooked(&["no-such-device".to_owned()]).is_err());
+    fn what_is_named_and_there_is_wanted() {
+        let names = ["lo".to_owned(), "no-such-device".to_owned()];
+        let devices = wanted(&names).unwrap();
+        assert_eq!(devices, [Device { name: "lo".to_owned(), index: 1 }]);
+        assert_eq!(missing(&names, &devices), ["no-such-device"]);
+        let known = Devices::new(names.to_vec(), devices);
+        assert!(known.has(1) && !known.has(2));
+        assert_eq!(known.changed().unwrap(), None);
+        known.set(Vec::new());
+        assert_eq!(known.changed().unwrap().map(|devices| devices.len()), Some(1));
     }
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
-use gateway_common::packet::{HELD, Label, SHUT, SPLICED, WATCHED, Way, WayKey};
+use gateway_common::packet::{HELD, LOOPBACK, Label, SHUT, SPLICED, WATCHED, Way, WayKey};
 
 use super::keys::{address_of, address_words, port_word, ports_of, way_key};
 use super::{HoldError, Splicer, locked};
@@ -176,6 +176,24 @@ impl<'a> Pair<'a> {
     fn keys(self) -> [WayKey; 2] {
         let Paths { client, gateway_to_client, gateway_to_pod, pod } = self.paths();
         [way_key(client, gateway_to_client), way_key(pod, gateway_to_pod)]
+    }
+
+    /// Whether another gateway on this machine has made one of the stream's ends part of a stream of its own, and one
+    /// of the two is to pass packets up, to a socket that is not there any more. Whoever enters second sees the first.
+    #[must_use]
+    pub fn is_chained(self, devices: [u32; 2]) -> bool {
+        let Paths { client, gateway_to_client, gateway_to_pod, pod } = self.paths();
+        let others = [(gateway_to_pod, pod), (gateway_to_client, client)];
+        others.into_iter().filter_map(|(source, destination)| self.splicer.find(source, destination)).any(
+            |(other, _)| {
+                // What one that is being entered will do is not known yet.
+                let passes_up = |way: &Way<AtomicU64>| {
+                    way.state.load(Ordering::Acquire) != SPLICED
+                        || way.device.load(Ordering::Relaxed) == u64::from(LOOPBACK)
+                };
+                devices == [LOOPBACK; 2] || [0, 1].iter().all(|&direction| passes_up(other.way(direction)))
+            },
+        )
     }
 
     fn index(self, direction: usize) -> u32 {

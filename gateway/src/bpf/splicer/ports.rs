@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::config::PortRange;
 
-/// How many ports are looked at before none is said to be free: each look is a system call, about a microsecond, and a
-/// worker serves nobody else meanwhile. The next one who asks begins behind them, so that all come to be looked at.
-const LOOKS_MAX: u32 = 64;
+/// How many ports a dial looks at, all its attempts together: each look is a system call, about a microsecond, and a
+/// worker serves nobody else meanwhile. The next dial begins behind them, so that all come to be looked at.
+pub(super) const LOOKS_MAX: u32 = 64;
 
 /// The ports, handed out in turn: one that was given back rests for as long as all others take.
 pub(super) struct Ports {
@@ -23,10 +23,17 @@ impl Ports {
         Self { range, next: AtomicU32::new(rand::random::<u32>() % range.count()) }
     }
 
-    /// A port of the address `local` that no live connection has; `None` where none of the next [`LOOKS_MAX`] is free.
-    pub(super) fn next(&self, mut local: SocketAddr, is_live: impl Fn(SocketAddr) -> bool) -> Option<u16> {
+    /// A port of the address `local` that no live connection has; `None` where the dial, which may look so many times
+    /// more, has found none.
+    pub(super) fn next(
+        &self,
+        mut local: SocketAddr,
+        looks: &mut u32,
+        is_live: impl Fn(SocketAddr) -> bool,
+    ) -> Option<u16> {
         let count = self.range.count();
-        (0..count.min(LOOKS_MAX)).find_map(|_| {
+        (0..count.min(*looks)).find_map(|_| {
+            *looks -= 1;
             let offset = u16::try_from(self.next.fetch_add(1, Ordering::Relaxed) % count).expect("below the count");
             local.set_port(self.range.first + offset);
             (!is_live(local)).then(|| local.port())
@@ -86,7 +93,10 @@ mod tests {
         let range = PortRange { first: 61_000, last: 61_009 };
         let (ports, here) = (Ports::new(range), "127.0.0.1:0".parse().unwrap());
         let live = RefCell::new(HashSet::new());
-        let next = || ports.next(here, |local| live.borrow().contains(&local.port()));
+        let next = || {
+            let mut looks = LOOKS_MAX;
+            ports.next(here, &mut looks, |local| live.borrow().contains(&local.port()))
+        };
         let first = next().unwrap();
         live.borrow_mut().insert(first);
         let round: Vec<_> = (0..30).map(|_| next().unwrap()).collect();
@@ -98,20 +108,25 @@ mod tests {
     }
 
     #[test]
-    fn whoever_asks_looks_at_so_many_ports_and_no_more() {
+    fn a_dial_looks_at_so_many_ports_and_no_more() {
         let range = PortRange { first: 61_000, last: 65_535 };
         let (ports, here) = (Ports::new(range), "127.0.0.1:0".parse().unwrap());
-        let looks = RefCell::new(0);
-        let next = |free: Option<u16>| {
-            ports.next(here, |local| {
-                *looks.borrow_mut() += 1;
-                Some(local.port()) != free
-            })
+        let looked = RefCell::new(0);
+        // Three attempts, of which each finds the port of the one before not good enough.
+        let dial = |free: Option<u16>| {
+            let mut looks = LOOKS_MAX;
+            let attempts = [(); 3].map(|()| {
+                ports.next(here, &mut looks, |local| {
+                    *looked.borrow_mut() += 1;
+                    Some(local.port()) != free
+                })
+            });
+            attempts.into_iter().flatten().next()
         };
-        assert_eq!((next(None), looks.take()), (None, LOOKS_MAX));
-        // The only free one is found all the same, by one of those who look at all.
-        let asking = range.count().div_ceil(LOOKS_MAX);
-        let found: Vec<_> = (0..=asking).filter_map(|_| next(Some(63_210))).collect();
+        assert_eq!((dial(None), looked.take()), (None, LOOKS_MAX));
+        // The only free one is found all the same, by one of the dials that look at all.
+        let dials = range.count().div_ceil(LOOKS_MAX);
+        let found: Vec<_> = (0..=dials).filter_map(|_| dial(Some(63_210))).collect();
         assert!(found.starts_with(&[63_210]), "{found:?}");
     }
 

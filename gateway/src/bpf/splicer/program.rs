@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fs;
 use std::io;
 use std::num::NonZeroU32;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use aya::Ebpf;
 use aya::maps::{Array, HashMap, Map, MapData};
@@ -13,6 +13,7 @@ use aya::programs::tc::{SchedClassifierLink, TcAttachOptions};
 use aya::programs::{LinkOrder, ProgramError, ProgramInfo, SchedClassifier, TcAttachType};
 use gateway_common::packet::{Label, WayKey};
 use nix::errno::Errno;
+use nix::net::if_::if_indextoname;
 
 use super::devices::Device;
 use super::state::{StateDir, StateError};
@@ -71,29 +72,87 @@ fn labels(path: &Path, streams: u32) -> Result<Map, StartError> {
 /// and on the others of `devices`.
 pub(super) fn attach(ebpf: &mut Ebpf, state: &StateDir, devices: &[Device]) -> Result<(), StartError> {
     let program = bpf::ingress(ebpf);
-    let on_interface = |interface: &str, source| StartError::Attach { interface: interface.to_owned(), source };
     let mut hooked = Vec::new();
-    for entry in fs::read_dir(state.links()).map_err(system("cannot list the links"))? {
-        let path = entry.map_err(system("cannot list the links"))?.path();
-        let index = path.file_name().and_then(|name| name.to_str()?.parse::<u32>().ok());
+    for (index, path) in links(state)? {
         match replace(program, &path) {
             Ok(()) => hooked.extend(index),
             // The interface has gone, and whatever has its number now is another one.
             Err(ProgramError::SyscallError(error)) if error.io_error.raw_os_error() == Some(Errno::ENOLINK as i32) => {
-                fs::remove_file(&path).map_err(|source| StateError::File { path, source })?;
+                remove(path)?;
             }
             Err(source) => return Err(on_interface(&path.display().to_string(), source)),
         }
     }
+    hook_others(program, state, devices, &hooked)?;
+    tell(program, state).map_err(|source| on_interface("the state directory", source))
+}
+
+/// Puts the program that is on the others on interfaces that have come, and takes away what is left of those that have
+/// gone. A process may do so that has loaded an older program: the one that was pinned last is taken.
+pub(super) fn follow(state: &StateDir, devices: &[Device]) -> Result<(), StartError> {
+    let pinned = SchedClassifier::from_pin(state.program());
+    let mut program = pinned.map_err(|source| on_interface("the state directory", source))?;
+    let mut hooked = Vec::new();
+    for (index, path) in links(state)? {
+        let device = devices.iter().find(|device| Some(device.index) == index);
+        let is_alive = match device {
+            Some(device) => is_on(&path, device),
+            // It may be one that only another process has its streams on. What does not exist has an empty name here.
+            None => index.is_some_and(|index| if_indextoname(index).is_ok_and(|name| !name.is_empty())),
+        };
+        if is_alive {
+            hooked.extend(index);
+        } else {
+            tracing::debug!(link = %path.display(), "an interface with the packet program has gone");
+            remove(path)?;
+        }
+    }
+    hook_others(&mut program, state, devices, &hooked)
+}
+
+/// The links that are there, with the number of the interface that each was made for.
+fn links(state: &StateDir) -> Result<Vec<(Option<u32>, PathBuf)>, StartError> {
+    let listed = || -> io::Result<Vec<_>> {
+        let paths = fs::read_dir(state.links())?.map(|entry| Ok(entry?.path()));
+        let index = |path: &Path| path.file_name()?.to_str()?.parse().ok();
+        paths.map(|path: io::Result<PathBuf>| path.map(|path| (index(&path), path))).collect()
+    };
+    listed().map_err(system("cannot list the links"))
+}
+
+/// Whether a link's program is on the interface: it may be that of one before, which had the same number.
+fn is_on(link: &Path, device: &Device) -> bool {
+    let program = PinnedLink::from_pin(link).ok().and_then(|link| FdLink::from(link).info().ok());
+    let programs = SchedClassifier::query_tcx(&device.name, TcAttachType::Ingress);
+    let (Some(link), Ok((_, programs))) = (program, programs) else { return device.is_there() };
+    programs.iter().any(|program| program.id() == link.program_id())
+}
+
+fn remove(path: PathBuf) -> Result<(), StartError> {
+    Ok(fs::remove_file(&path).map_err(|source| StateError::File { path, source })?)
+}
+
+fn on_interface(interface: &str, source: ProgramError) -> StartError {
+    StartError::Attach { interface: interface.to_owned(), source }
+}
+
+/// Puts the program on those of `devices` whose numbers are not among `hooked`.
+fn hook_others(
+    program: &mut SchedClassifier,
+    state: &StateDir,
+    devices: &[Device],
+    hooked: &[u32],
+) -> Result<(), StartError> {
     for device in devices.iter().filter(|device| !hooked.contains(&device.index)) {
         let path = state.links().join(device.index.to_string());
         match hook(program, &device.name, &path) {
+            Ok(()) => tracing::debug!(device = device.name, "the packet program is on an interface"),
             // Interfaces of containers come and go at any time.
             Err(error) if !device.is_there() => tracing::debug!(%error, device = device.name, "an interface has gone"),
-            hooked => hooked.map_err(|source| on_interface(&device.name, source))?,
+            Err(source) => return Err(on_interface(&device.name, source)),
         }
     }
-    tell(program, state).map_err(|source| on_interface("the state directory", source))
+    Ok(())
 }
 
 fn replace(program: &mut SchedClassifier, link: &Path) -> Result<(), ProgramError> {

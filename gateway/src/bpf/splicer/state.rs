@@ -24,7 +24,7 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::mount::{MsFlags, mount};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
-use super::PACKET_INGRESS;
+use super::{PACKET_INGRESS, owners};
 use crate::sys::netns;
 
 /// Where BPF file systems are mounted everywhere.
@@ -80,6 +80,11 @@ impl StateDir {
     /// Keeps others from setting up or tearing down meanwhile.
     pub(super) fn lock(&self) -> io::Result<Flock<File>> {
         Flock::lock(File::open(&self.net)?, FlockArg::LockExclusive).map_err(|(_, error)| error.into())
+    }
+
+    /// The same without waiting; `None` while another process has it.
+    pub(super) fn try_lock(&self) -> io::Result<Option<Flock<File>>> {
+        owners::try_lock(&self.net)
     }
 
     /// Where a map is.

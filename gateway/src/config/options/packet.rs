@@ -1,6 +1,6 @@
 //! The options about the packet engine.
 
-use crate::config::kind::count;
+use crate::config::kind::{bytes, count};
 use crate::config::option::{Many, One, Setting};
 use crate::config::packet;
 
@@ -25,7 +25,13 @@ pub(super) static PACKET: &[Setting] = &[
     option!(
         "packet-interface",
         Many(packet.interfaces, packet::INTERFACE),
-        "An interface that clients or sandboxes are reached through; without any, all that are up and have Ethernet \
-         headers, lo among them."
+        "An interface that clients or sandboxes are reached through, once it is there; without any, all that have \
+         Ethernet headers, lo among them."
+    ),
+    option!(
+        "packet-segment-max",
+        One(packet.segment_max, bytes::<536, 65_535>()),
+        "The longest TCP segments that clients are asked for, where it is at most 32767. Clients on this machine send \
+         longer ones than sandboxes elsewhere take, and such streams keep their sockets."
     ),
 ];

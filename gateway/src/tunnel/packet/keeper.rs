@@ -4,6 +4,8 @@
 //! limits, keepalive probes and the closes that somebody orders are the keeper's, too. Since all of it is read from the
 //! maps, a gateway that starts looks after the streams of the one before as after its own.
 
+mod routes;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -21,6 +23,7 @@ use crate::sys::TcpTuning;
 use crate::tunnel::closing::Closed;
 use crate::tunnel::live::{Direction, Permit, StreamInfo};
 use crate::tunnel::{Ended, Engine, Reason, Side};
+pub use routes::follow;
 
 /// What holds for every stream.
 #[derive(Debug, Clone, Copy)]
@@ -82,7 +85,10 @@ impl Keeper {
 
     /// Looks after a stream from now on.
     pub(in crate::tunnel) fn enter(&self, place: Place, permit: Permit) {
-        self.streams().enter(place.keep(), permit);
+        let number = place.keep();
+        let mut streams = self.streams();
+        streams.enter(number, permit);
+        self.follow_from_the_start(&streams, number);
     }
 
     /// Looks after streams of processes that are gone. `permit` counts each in.
@@ -97,7 +103,9 @@ impl Keeper {
                 self.splicer.pair(number).label().id.store(id, Ordering::Relaxed);
             }
             let permit = permit(&stream);
-            self.streams().enter(number, permit);
+            let mut streams = self.streams();
+            streams.enter(number, permit);
+            self.follow_from_the_start(&streams, number);
         }
         if count > 0 {
             self.metrics.streams().adopted(count as u64);

@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use aya::maps::MapData;
 use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions};
+use gateway_common::packet::LOOPBACK;
 use gateway_tests::need::{Need, is_missing};
 use gateway_tests::state::StateDir;
 
@@ -48,10 +49,10 @@ fn own_bytes() -> u64 {
     1024 * number("/proc/self/status", "RssAnon:")
 }
 
-/// The client of a stream, and the gateway's end of its connection.
+/// The client of a stream, and the gateway's end of its connection: addresses of this machine, so that packets pass up.
 fn client_ends(number: u32) -> [SocketAddr; 2] {
     let [_, high, middle, low] = number.to_be_bytes();
-    [SocketAddr::from(([10, high, middle, low], 40_000)), "192.0.2.1:8080".parse().unwrap()]
+    [SocketAddr::from(([127, high.wrapping_add(16), middle, low], 40_000)), "127.0.0.1:8080".parse().unwrap()]
 }
 
 /// What the program takes, in nanoseconds, for a segment of none of the streams and for one of a stream.
@@ -109,7 +110,10 @@ fn splice_one(live: &Arc<LiveStreams>, splicer: &Arc<Splicer>, number: u32) {
     stream.set_request_id(format!("{number:016x}"));
     let place = splicer.watch(Paths { client, gateway_to_client, gateway_to_pod, pod }).unwrap();
     for direction in [0, 1] {
-        place.pair().way(direction).active_ns.store(now_ns(), Ordering::Relaxed);
+        let way = place.pair().way(direction);
+        way.active_ns.store(now_ns(), Ordering::Relaxed);
+        // Where the kernel runs the program for packets that nobody has sent, they come from there, too.
+        way.device.store(LOOPBACK.into(), Ordering::Relaxed);
     }
     label::write(place.pair().label(), &stream);
     place.splice();
