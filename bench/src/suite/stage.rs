@@ -110,10 +110,13 @@ impl Ground {
     /// has some then is told by each phase.
     pub(super) fn settle(&self, running: &Running, effort: Effort) -> Result<()> {
         let Some(engines) = &running.engines else { return Ok(()) };
-        let looks = effort.settle.as_millis().div_ceil(BETWEEN_LOOKS.as_millis());
-        for _ in 0..looks {
+        let looks = |time: Duration| time.as_millis().div_ceil(BETWEEN_LOOKS.as_millis());
+        let (mut latest, mut unchanged) = (f64::NAN, 0);
+        for _ in 0..looks(effort.settle) {
             let Engines { packet, others } = self.venue.inside(engines)?;
-            if packet.streams > 0.0 && others.streams == 0.0 {
+            unchanged = if (packet.streams - latest).abs() < 0.5 { unchanged + 1 } else { 0 };
+            latest = packet.streams;
+            if packet.streams > 0.0 && others.streams == 0.0 || unchanged >= looks(UNCHANGED_MAX) {
                 break;
             }
             phase::pass(BETWEEN_LOOKS);
@@ -124,6 +127,10 @@ impl Ground {
 
 /// Between two questions of [`Ground::settle`].
 const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
+
+/// `auto` takes a stream when it is three seconds old and looks once a second: what it has not taken then, for want of
+/// places or ports, it will not take.
+const UNCHANGED_MAX: Duration = Duration::from_secs(5);
 
 impl Stage {
     /// Pods where the suite is. Nothing stands before them yet.
