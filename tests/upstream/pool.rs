@@ -222,6 +222,25 @@ fn so_many_idle_connections_are_kept_and_no_more() {
     until("two of the pod's connections to end", || two.pod.open() == 2);
 }
 
+/// Visitors who have left do not cost those who are here their connections.
+#[test]
+fn a_full_pool_gives_up_what_was_idle_for_longest() {
+    const WORKER_IDLE_MAX: usize = 1024;
+    let pod = Pod::answering(OK).unwrap();
+    let sandboxes = 1..=WORKER_IDLE_MAX + 1;
+    let builder = sandboxes.clone().fold(builder(), |builder, id| builder.sandbox(&id.to_string(), pod.address()));
+    let gateway = builder.start().unwrap();
+    let mut client = Client::connect(gateway.addr()).unwrap();
+    let mut connections_after = |id: usize| {
+        assert_eq!(client.ask(get(&format!("/vnc/{id}/x"), "")).unwrap().text(), "ok");
+        pod.connections().len()
+    };
+    let last = sandboxes.map(&mut connections_after).last().unwrap();
+    assert_eq!(last, WORKER_IDLE_MAX + 1);
+    assert_eq!(connections_after(WORKER_IDLE_MAX + 1), last, "the newest is kept");
+    assert_eq!(connections_after(1), last + 1, "the oldest is not");
+}
+
 /// A response that was cut, or whose request was, leaves the connection in the middle of a message.
 #[test]
 fn a_connection_in_the_middle_of_a_message_is_not_kept() {
