@@ -224,7 +224,8 @@ const WORDS_LIMIT: Duration = Duration::from_secs(5);
 /// Why it ended, which it says in plain text.
 fn last_words(gateway: &Gateway) -> String {
     let said = || gateway.log().pop().filter(|line| !line.starts_with('{'));
-    wait::until("why the gateway ended", WORDS_LIMIT, said).unwrap_or_default()
+    // Where it does not get as far as that, its log may tell.
+    wait::until("why the gateway ended", WORDS_LIMIT, said).ok().or_else(|| gateway.log().pop()).unwrap_or_default()
 }
 
 fn counters(gateway: Rc<Gateway>) -> Counters {
