@@ -93,8 +93,8 @@ impl DialOutcome {
 
 /// Dials `endpoint`. Every error of a dial is retried, since nothing has been sent yet: a pod that starts late refuses
 /// for its first moments, and a full backlog drops a SYN. Each attempt comes from a `port` of its own, where one is
-/// free, and `observe` hears of it. Once such an attempt is not answered, the next come from any port: another gateway
-/// that shares the ports and not the maps may have a stream without sockets there, whose pod does not answer a SYN. The
+/// free, and `observe` hears of it. The last one comes from any port where the one before was not answered: another
+/// gateway that shares the ports and not the maps may have streams without sockets there, whose pod answers no SYN. The
 /// pod is told that it may send segments of `segment_max` bytes.
 ///
 /// # Errors
@@ -122,7 +122,8 @@ pub async fn dial(
                 return Err(DialError { endpoint, attempts, source });
             }
             Err(error) => {
-                if error.kind() == io::ErrorKind::TimedOut {
+                // Not before the last attempt: a SYN may have been lost, and a stream from any port keeps its sockets.
+                if error.kind() == io::ErrorKind::TimedOut && attempts + 1 >= config.attempts {
                     ports_tried_max = 0;
                 }
                 tokio::time::sleep(config.wait_after(attempts)).await;
