@@ -17,9 +17,6 @@ use crate::sys::{Driver, Socket};
 pub use pool::{Pool, PoolKey};
 pub use register::{Lease, Register};
 
-/// How many of the ports that are kept for streams an attempt looks at before it takes any; some microseconds each.
-const PORTS_TRIED_MAX: usize = 64;
-
 /// Why a pod could not be reached.
 #[derive(Debug, thiserror::Error)]
 #[error("dialling {endpoint} failed {attempts} times, at last: {source}")]
@@ -92,29 +89,28 @@ impl DialOutcome {
 }
 
 /// Dials `endpoint`. Every error of a dial is retried, since nothing has been sent yet: a pod that starts late refuses
-/// for its first moments, and a full backlog drops a SYN. Each attempt comes from a `port` of its own, where one is
-/// free, and `observe` hears of it. The last one comes from any port where the one before was not answered: another
-/// gateway that shares the ports and not the maps may have streams without sockets there, whose pod answers no SYN. The
-/// pod is told that it may send segments of `segment_max` bytes.
+/// for its first moments, and a full backlog drops a SYN. Each attempt comes from one of `ports`, of which the whole dial
+/// gets a bounded number, while one is free, and `observe` hears of it. The last one comes from any port where the one
+/// before was not answered: another gateway that shares the ports and not the maps may have streams without sockets
+/// there, whose pod answers no SYN. The pod is told that it may send segments of `segment_max` bytes.
 ///
 /// # Errors
 /// When every attempt failed.
 pub async fn dial(
     driver: &Driver,
     endpoint: SocketAddr,
-    port: impl FnMut() -> Option<u16>,
+    mut ports: impl Iterator<Item = u16>,
     segment_max: Option<u32>,
     config: &DialConfig,
     mut observe: impl FnMut(DialOutcome, Duration),
 ) -> Result<Socket, DialError> {
     let mut attempts = 0;
-    let mut ports = std::iter::from_fn(port);
-    let mut ports_tried_max = PORTS_TRIED_MAX;
+    let mut from_any = false;
     loop {
         attempts += 1;
         let begun = Instant::now();
-        let ports = ports.by_ref().take(ports_tried_max);
-        let result = connect(driver, endpoint, ports, segment_max, config.timeout).await;
+        let own = if from_any { None } else { Some(&mut ports) };
+        let result = connect(driver, endpoint, own.into_iter().flatten(), segment_max, config.timeout).await;
         observe(DialOutcome::of(&result), begun.elapsed());
         match result.and_then(|socket| socket.set_nodelay().map(|()| socket)) {
             Ok(socket) => return Ok(socket),
@@ -123,9 +119,7 @@ pub async fn dial(
             }
             Err(error) => {
                 // Not before the last attempt: a SYN may have been lost, and a stream from any port keeps its sockets.
-                if error.kind() == io::ErrorKind::TimedOut && attempts + 1 >= config.attempts {
-                    ports_tried_max = 0;
-                }
+                from_any = error.kind() == io::ErrorKind::TimedOut && attempts + 1 >= config.attempts;
                 tokio::time::sleep(config.wait_after(attempts)).await;
             }
         }

@@ -114,12 +114,12 @@ impl<'a> Call<'a> {
             // A pod on this machine sends longer ones than any other.
             splicer.is_here(self.endpoint()).then_some(segment_max)
         });
-        let mut ports = splicer.and_then(|(splicer, _)| splicer.ports(self.endpoint()));
+        let ports = splicer.and_then(|(splicer, _)| splicer.ports(self.endpoint()));
         let mut tries = 0;
         upstream::dial(
             &self.context.driver,
             self.endpoint(),
-            || ports.as_mut()?.next(),
+            ports.into_iter().flatten(),
             segment_max,
             &ladder.unwrap_or(configured),
             |outcome: DialOutcome, time| {

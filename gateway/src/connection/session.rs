@@ -217,7 +217,8 @@ impl Host for Around<'_> {
         let once = DialConfig { attempts: 1, ..self.context.config().upstream.dial };
         let observe = |outcome: DialOutcome, time| shared.metrics.dial(outcome.label(), time);
         let handshake = async {
-            let socket = match upstream::dial(&self.context.driver, endpoint, || None, None, &once, observe).await {
+            let any_port = std::iter::empty();
+            let socket = match upstream::dial(&self.context.driver, endpoint, any_port, None, &once, observe).await {
                 Ok(socket) => socket,
                 Err(error) => {
                     if error.host_is_gone() {
