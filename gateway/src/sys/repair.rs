@@ -17,10 +17,6 @@ use super::tcp::{TcpInfo, option, set_option, tcp_info, unacknowledged};
 /// Options that both connections must have in common: timestamps, SACK and window scaling
 /// (`TCPI_OPT_*` in include/uapi/linux/tcp.h).
 const COMMON_OPTIONS: u8 = 1 | 2 | 4;
-/// `TCPI_OPT_TIMESTAMPS`
-const TIMESTAMPS: u8 = 1;
-/// What they take of each segment, which `tcpi_advmss` has taken off already (`tcp_rcv_synsent_state_process`).
-const TIMESTAMPS_BYTES: u32 = 12;
 /// `TCPI_OPT_ECN`
 const ECN: u8 = 8;
 /// `TCP_ESTABLISHED` of include/net/tcp_states.h.
@@ -65,7 +61,7 @@ impl Numbers {
     /// Whether segments have timestamps.
     #[must_use]
     pub const fn has_timestamps(&self) -> bool {
-        self.options & TIMESTAMPS != 0
+        self.options & TcpInfo::TIMESTAMPS != 0
     }
 
     /// Whether both ends tell each other of congestion (RFC 3168).
@@ -146,7 +142,7 @@ pub fn take(socket: &impl AsFd) -> io::Result<Numbers> {
         own_scale: info.scales >> 4,
         options: info.options,
         peer_mss: option(socket, tcp, libc::TCP_MAXSEG)?,
-        own_mss: info.numbers[ADVMSS] + if info.options & TIMESTAMPS == 0 { 0 } else { TIMESTAMPS_BYTES },
+        own_mss: info.numbers[ADVMSS] + info.timestamps_bytes(),
         path_mtu: info.numbers[PMTU],
     })
 }

@@ -65,6 +65,17 @@ pub(super) struct TcpInfo {
 
 const _: () = assert!(size_of::<TcpInfo>() == 128);
 
+impl TcpInfo {
+    /// `TCPI_OPT_TIMESTAMPS`
+    pub(super) const TIMESTAMPS: u8 = 1;
+
+    /// What timestamps take of each segment, which `tcpi_snd_mss` and `tcpi_advmss` have taken off
+    /// already (`tcp_rcv_synsent_state_process`).
+    pub(super) const fn timestamps_bytes(&self) -> u32 {
+        if self.options & Self::TIMESTAMPS == 0 { 0 } else { 12 }
+    }
+}
+
 /// Where a connection stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
@@ -152,14 +163,10 @@ pub fn release_send_buffer(socket: &impl AsFd) -> io::Result<()> {
 pub fn segment_max(socket: &impl AsFd) -> io::Result<Option<u32>> {
     /// Position of `tcpi_snd_mss` in [`TcpInfo::numbers`].
     const SND_MSS: usize = 2;
-    /// `TCPI_OPT_TIMESTAMPS`, and what they take of each segment.
-    const TIMESTAMPS: u8 = 1;
-    const TIMESTAMPS_BYTES: u32 = 12;
     /// `TCP_MIN_MSS` and `MAX_TCP_WINDOW` of include/net/tcp.h, the bounds of `TCP_MAXSEG`.
     const BOUNDS: RangeInclusive<u32> = 88..=32_767;
     let info = tcp_info(socket)?;
-    let options = if info.options & TIMESTAMPS == 0 { 0 } else { TIMESTAMPS_BYTES };
-    Ok(Some(info.numbers[SND_MSS] + options).filter(|bytes| BOUNDS.contains(bytes)))
+    Ok(Some(info.numbers[SND_MSS] + info.timestamps_bytes()).filter(|bytes| BOUNDS.contains(bytes)))
 }
 
 /// Tells peers to come that their segments may have this many bytes (`TCP_MAXSEG`, tcp(7)), if the route does not say
