@@ -89,9 +89,9 @@ impl DialOutcome {
 }
 
 /// Dials `endpoint`. Every error of a dial is retried, since nothing has been sent yet: a pod that starts late refuses
-/// for its first moments, and a full backlog drops a SYN. Each attempt comes from one of `ports`, of which the whole dial
-/// gets a bounded number, while one is free, and `observe` hears of it. The last one comes from any port where the one
-/// before was not answered: another gateway that shares the ports and not the maps may have streams without sockets
+/// for its first moments, and a full backlog drops a SYN. Each attempt comes from one of `ports`, of which the whole
+/// dial gets a bounded number, while one is free, and `observe` hears of it. The last one comes from any port where the
+/// one before was not answered: another gateway that shares the ports and not the maps may have streams without sockets
 /// there, whose pod answers no SYN. The pod is told that it may send segments of `segment_max` bytes.
 ///
 /// # Errors
