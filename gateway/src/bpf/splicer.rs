@@ -273,21 +273,24 @@ impl Splicer {
         Ok(true)
     }
 
-    /// Ports from which `endpoint` can be dialled so that the connection may be spliced, one after another, the same
-    /// again where there are few; for one dial. There is no iterator where there is no route.
+    /// The address of this machine that a connection to `endpoint` has; `None` where there is no route.
     #[must_use]
-    pub fn ports(&self, endpoint: SocketAddr) -> Option<impl Iterator<Item = u16>> {
-        let local = ports::local_address(endpoint)?;
-        let is_live = move |local| locked(&self.indices).get(&keys::way_key(endpoint, local), 0).is_ok();
-        let mut looks = ports::LOOKS_MAX;
-        Some(std::iter::from_fn(move || self.ports.next(local, &mut looks, is_live)))
+    pub fn local_address(endpoint: SocketAddr) -> Option<SocketAddr> {
+        ports::local_address(endpoint)
     }
 
-    /// Whether packets to `endpoint` stay on this machine.
+    /// Ports of `local` from which `endpoint` can be dialled so that the connection may be spliced, one after another,
+    /// the same again where there are few; for one dial.
+    pub fn ports(&self, local: SocketAddr, endpoint: SocketAddr) -> impl Iterator<Item = u16> {
+        let is_live = move |local| locked(&self.indices).get(&keys::way_key(endpoint, local), 0).is_ok();
+        let mut looks = ports::LOOKS_MAX;
+        std::iter::from_fn(move || self.ports.next(local, &mut looks, is_live))
+    }
+
+    /// Whether packets from `local` to `endpoint` stay on this machine.
     #[must_use]
-    pub fn is_here(&self, endpoint: SocketAddr) -> bool {
-        let local = ports::local_address(endpoint);
-        local.is_some_and(|local| matches!(self.device(local.ip(), endpoint.ip()), Ok(LOOPBACK)))
+    pub fn is_here(&self, local: SocketAddr, endpoint: SocketAddr) -> bool {
+        matches!(self.device(local.ip(), endpoint.ip()), Ok(LOOPBACK))
     }
 
     /// Whether nobody else is given this port.

@@ -17,6 +17,7 @@ use crate::http::rewrite::{self, Forwarding, ResponseRewrite};
 use crate::metrics::UpstreamState;
 use crate::route::Target;
 use crate::sys::{Socket, tcp};
+use crate::tunnel::Splicer;
 use crate::upstream::{self, DialError, DialOutcome, Lease, PoolKey};
 
 /// A request, its route and its account.
@@ -108,13 +109,15 @@ impl<'a> Call<'a> {
         let configured = self.context.config().upstream.dial;
         let ladder = self.target.handling.dial.map(|ladder| DialConfig { timeout: configured.timeout, ..ladder });
         let splicer = self.context.shared.splicer.as_ref().zip(stream_of);
-        let segment_max = splicer.and_then(|(splicer, client)| {
+        let spliced =
+            splicer.and_then(|(splicer, client)| Some((splicer, client, Splicer::local_address(self.endpoint())?)));
+        let segment_max = spliced.and_then(|(splicer, client, local)| {
             // What cannot be asked has failed: whoever reads from it next will tell.
             let segment_max = tcp::segment_max(client).ok().flatten()?;
             // A pod on this machine sends longer ones than any other.
-            splicer.is_here(self.endpoint()).then_some(segment_max)
+            splicer.is_here(local, self.endpoint()).then_some(segment_max)
         });
-        let ports = splicer.and_then(|(splicer, _)| splicer.ports(self.endpoint()));
+        let ports = spliced.map(|(splicer, _, local)| splicer.ports(local, self.endpoint()));
         let mut tries = 0;
         upstream::dial(
             &self.context.driver,
